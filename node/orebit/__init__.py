@@ -1,0 +1,1 @@
+"""Orebit: a knowledge-mining market on Ethereum."""

@@ -1,0 +1,69 @@
+"""The one exception tree. A message is a paragraph for a person: what happened, and what to do."""
+
+from __future__ import annotations
+
+
+class OrebitError(Exception):
+    """Anything that Orebit refuses or cannot do. `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class ConfigError(OrebitError):
+    """A file, flag or environment variable is missing or wrong."""
+
+
+class ProgramError(OrebitError):
+    """A program is malformed, exceeds a limit, or is not valid."""
+
+
+class TraceError(OrebitError):
+    """A model or step cannot be turned into a program; names the operation and the user's line."""
+
+
+class ExecutionError(OrebitError):
+    """A shard cannot be executed here."""
+
+
+class ConformanceError(OrebitError):
+    """This machine does not compute the reference bits."""
+
+
+class StorageError(OrebitError):
+    """The local store cannot read or write."""
+
+
+class BlobMissing(OrebitError):
+    """No source has the blob."""
+
+
+class BlobCorrupt(OrebitError):
+    """Bytes do not match the root that names them."""
+
+
+class ChainError(OrebitError):
+    """The chain cannot be reached, is another chain, or answers nonsense."""
+
+
+class TransactionReverted(ChainError):
+    """A transaction failed on-chain; carries the contract's custom error and its values."""
+
+
+class AccountError(OrebitError):
+    """A keystore is missing, the password is wrong, or funds do not suffice."""
+
+
+class LockedError(OrebitError):
+    """Another process uses this OREBIT_HOME."""
+
+
+class AuditMismatch(OrebitError):
+    """The books or a result do not agree with the chain."""
+
+    exit_code = 2
+
+
+class AuditUnverified(OrebitError):
+    """Nothing contradicts the chain, but a blob needed to verify it is missing."""
+
+    exit_code = 3
