@@ -1,0 +1,61 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export BROWNIE_NOCOMPILE := 1
+export SOLCX_BINARY_PATH := $(CURDIR)/.solcx
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
+
+setup: .venv/.installed node_modules/.installed build/.compiled
+
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "Setting up Python in .venv (a minute or two the first time) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Orebit needs Python 3.11 or newer; set PYTHON=/path/to/python3.11.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet -c constraints.txt torch numpy
+	@$(BIN)/pip install --quiet -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
+	@touch $@
+
+node_modules/.installed: package.json package-lock.json
+	@echo "Setting up the chain and the compiler in node_modules ..."
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
+
+build/.compiled: .venv/.installed node_modules/.installed $(shell find contracts -name '*.sol') brownie-config.yaml
+	@echo "Compiling the contracts (half a minute) ..."
+	@$(BIN)/python scripts/setup_compiler.py
+	@$(BIN)/brownie compile > build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
+	@touch $@
+
+demo: setup
+	@$(BIN)/python scripts/demo.py
+
+network: setup
+	@$(BIN)/python scripts/network.py
+
+test: lint typecheck test-contracts test-node test-system
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@node_modules/.bin/solhint 'contracts/**/*.sol'
+
+typecheck: setup
+	@$(BIN)/mypy
+
+test-contracts: setup
+	$(BIN)/python -m pytest tests/contracts -q
+
+test-node: setup
+	$(BIN)/python -m pytest tests/node -q
+
+test-system: setup
+	$(BIN)/python -m pytest tests/system -q
+
+snapshots: setup
+	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py -q
+
+clean:
+	rm -rf build .solcx .mypy_cache .ruff_cache .pytest_cache
