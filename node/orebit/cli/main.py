@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from orebit.cli import account, node, onlooker, task
 from orebit.errors import OrebitError
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         app()
     except OrebitError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False)
+        Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), str(error)))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
