@@ -1,0 +1,196 @@
+"""A chain of its own with Orebit deployed on it and node daemons beside it: what `make demo` and `make network` share."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ORE = 10**18
+PASSWORD = "local network"
+
+
+def free_port() -> int:
+    """Returns a TCP port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def die_with_parent() -> None:
+    """Asks the kernel (Linux) to end a child when this process is gone, however it went."""
+    pr_set_pdeathsig = 1
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+@dataclass
+class Member:
+    """Somebody on the network: a folder of its own (OREBIT_HOME), an account, perhaps a running daemon."""
+
+    name: str
+    home: Path
+    environment: dict[str, str]
+    address: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+
+
+@dataclass
+class LocalNetwork:
+    """An anvil on a free port, the contracts, and members. Use as a context manager: nothing survives its exit."""
+
+    folder: Path
+    block_seconds: float = 0.25
+    port: int = field(default_factory=free_port)
+    members: dict[str, Member] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __enter__(self) -> LocalNetwork:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def rpc(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def deployment(self) -> Path:
+        return self.folder / "31337.json"
+
+    def start_chain(self) -> None:
+        """Starts anvil. Raises RuntimeError when it does not answer within ten seconds."""
+        command = [str(ROOT / "node_modules/.bin/anvil"), "--port", str(self.port), "--block-time", str(self.block_seconds)]
+        self.spawn([*command, "--silent", "--accounts", "10"], "anvil", os.environ.copy())
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                self.request("eth_chainId")
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"anvil did not answer on port {self.port}; see {self.folder / 'anvil.log'}.")
+
+    def request(self, method: str, *params: Any) -> Any:
+        """One JSON-RPC call to the chain. Raises RuntimeError with the chain's own words when it refuses."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        call = urllib.request.Request(self.rpc, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(call, timeout=10) as answer:
+            reply = json.load(answer)
+        if "error" in reply:
+            raise RuntimeError(f"{method}: {reply['error']['message']}")
+        return reply["result"]
+
+    def deploy(self) -> None:
+        """Deploys with the Brownie script, as anybody would."""
+        environment = os.environ | {"OREBIT_RPC": self.rpc, "OREBIT_DEPLOYMENT_DIR": str(self.folder)}
+        log = self.folder / "deploy.log"
+        with log.open("wb") as output:
+            command = [str(ROOT / ".venv/bin/brownie"), "run", "deploy", "--network", "orebit-local"]
+            code = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False).returncode
+        if code or not self.deployment.exists():
+            raise RuntimeError(f"Deployment failed:\n{log.read_text()[-4000:]}")
+
+    def spawn(self, command: list[str], name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Starts a process in a group of its own whose output goes to `NAME.log`."""
+        with (self.folder / f"{name}.log").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Ends every process: politely, then not. Never raises for a process that is already gone."""
+        alive = [process for process in reversed(self.processes) if process.poll() is None]
+        for process in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        for process in alive:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def add_member(self, name: str) -> Member:
+        """Makes a folder and an environment for somebody; the account comes with `create_account`."""
+        home = self.folder / name
+        home.mkdir()
+        password = home / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o600)
+        environment = os.environ | {
+            "OREBIT_HOME": str(home),
+            "OREBIT_RPC": self.rpc,
+            "OREBIT_DEPLOYMENT": str(self.deployment),
+            "OREBIT_PASSWORD_FILE": str(password),
+            "OMP_NUM_THREADS": "1",
+        }
+        member = Member(name, home, environment)
+        self.members[name] = member
+        return member
+
+    def orebit(self, member: Member, *arguments: str) -> str:
+        """Runs the `orebit` command as that member and returns what it printed. Raises RuntimeError when it fails."""
+        result = subprocess.run(
+            [sys.executable, "-m", "orebit.cli.main", *arguments],
+            env=member.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise RuntimeError(f"orebit {' '.join(arguments)} ({member.name}): {result.stdout}{result.stderr}")
+        return result.stdout
+
+
+def kill_hard(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL, at once, to the whole group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turns SIGTERM into the same orderly exit as Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def fresh_key() -> str:
+    """A private key for a member of a local chain."""
+    return "0x" + secrets.token_hex(32)
