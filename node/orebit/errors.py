@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class OrebitError(Exception):
     """Anything that Orebit refuses or cannot do. `exit_code` is what the command line exits with."""
@@ -46,7 +49,20 @@ class ChainError(OrebitError):
 
 
 class TransactionReverted(ChainError):
-    """A transaction failed on-chain; carries the contract's custom error and its values."""
+    """A transaction failed on-chain; carries the contract's custom error and its values by snake_case name."""
+
+    def __init__(
+        self,
+        message: str,
+        error: str = "Reverted",
+        values: Mapping[str, Any] | None = None,
+        *,
+        transaction: bytes | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error = error
+        self.values = dict(values or {})
+        self.transaction = transaction
 
 
 class AccountError(OrebitError):
