@@ -11,6 +11,15 @@ interface IArbiter {
 
 /// @title The judge of local chains, until the court: the witness of a registered node decides a contested pair.
 interface IMajorityArbiter is IArbiter {
+    error NotRegistry(address caller);
+    error NotContested(LeaseId lease);
+    error ContestOver(LeaseId lease, uint40 deadline);
+    error NotOperator(uint32 witness, address caller);
+    /// @notice A witness has stake, and is neither side.
+    error NotAWitness(uint32 witness);
+    /// @notice The witness agrees with neither side.
+    error AgreesWithNeither(LeaseId lease, bytes32 root);
+
     event Testified(LeaseId indexed lease, uint32 indexed witness, bytes32 root, LeaseId convicted, uint96 bounty);
 
     /// @notice States the drawn block's root that the witness computed, within the contest window, once a lease.

@@ -30,11 +30,22 @@ interface INodeRegistry {
     event UnbondStarted(uint32 indexed node, uint96 amount, uint40 unbondedAt);
     event UnbondCancelled(uint32 indexed node, uint96 amount);
     event StakeWithdrawn(uint32 indexed node, address indexed to, uint96 amount);
-    event StakeLocked(uint32 indexed node, uint96 amount);
-    event StakeUnlocked(uint32 indexed node, uint96 amount);
     /// @notice Stake left the node: `toMarket` (requester's half, fees, reserve), `toArbiter` (bounty), the rest burnt.
     event StakeTaken(uint32 indexed node, uint96 amount, uint96 toMarket, uint96 toArbiter, uint96 burnt);
     event DepositBitSet(uint32 indexed node, bool deposited);
+
+    error NotOwner(uint32 node, address caller);
+    error NotOperator(uint32 node, address caller);
+    error NotMarket(address caller);
+    error NotArbiter(address caller);
+    error ZeroAddress();
+    /// @notice The node's stake beyond what its leases lock does not cover `needed`.
+    error StakeShort(uint32 node, uint256 needed, uint256 available);
+    /// @notice The node's deposit with the arbiter is below the floor, so it may not lease.
+    error NoDeposit(uint32 node);
+    error NothingUnbonding(uint32 node);
+    error StillUnbonding(uint32 node, uint40 unbondedAt);
+    error PermitFailed(uint256 value, uint256 allowance);
 
     /// @notice Registers a node owned by the caller with `amount` of stake (may be 0). @return node Its identifier.
     function register(address operator, string calldata url, string calldata capabilities, uint96 amount)
@@ -50,9 +61,35 @@ interface INodeRegistry {
     function cancelUnbond(uint32 node) external;
     /// @notice Pays unbonded stake to the payee once its time has come, by anyone.
     function withdrawStake(uint32 node) external;
+    /// @notice EIP-2612 permit of the token for the registry; ignored if it fails and the allowance suffices.
     function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
 
+    /* THE MARKET */
+
+    /// @notice Locks `amount` behind a lease; `caller` must be the node's operator or owner, its deposit bit set.
+    function lock(uint32 node, address caller, uint256 amount) external;
+
+    /// @notice As `lock`, for a replica: also tells what the lottery needs.
+    function lockReplica(uint32 node, address caller, uint256 amount)
+        external
+        returns (uint96 stake, uint40 since, uint96 total);
+
+    function unlock(uint32 node, uint256 amount) external;
+
+    /// @notice Unlocks `unlocked` and takes `amount` of it: to the market, to the arbiter, the rest burnt.
+    function seize(uint32 node, uint256 unlocked, uint256 amount, uint256 toMarket, uint256 toArbiter) external;
+
+    /* THE JUDGE */
+
+    /// @notice Sets or clears the bit that lets a node lease.
+    function setDeposited(uint32 node, bool deposited) external;
+
+    /* EVERYONE */
+
     function nodeOf(uint32 node) external view returns (NodeInfo memory);
+    /// @notice Whether `who` may act for the node: its operator or its owner.
+    function isOperator(uint32 node, address who) external view returns (bool);
+    function payeeOf(uint32 node) external view returns (address);
     function nodeCount() external view returns (uint32);
     function totalStake() external view returns (uint96);
     function unbondingSeconds() external view returns (uint40);

@@ -3,6 +3,22 @@ pragma solidity 0.8.37;
 
 import {LeaseId} from "../types/LeaseId.sol";
 
+/// @dev Flags of a task. Open: no commit, draw or call. Gated: its requester may bar nodes. Keep: results stay on-chain.
+uint8 constant FLAG_OPEN = 1;
+uint8 constant FLAG_GATED = 2;
+uint8 constant FLAG_KEEP_RESULTS = 4;
+
+/// @notice What a chain demands of every task's terms, fixed when the market is deployed.
+struct Policy {
+    /// Floor and ceiling of `moveTime`, in seconds.
+    uint24 minMoveTime;
+    uint24 maxMoveTime;
+    /// Whether challengeSeconds must be at least 4 * moveTime + computeSeconds. Off on local chains only.
+    bool courtWindows;
+    /// Block hashes are weak, or block numbers are another chain's: drawBp must be 0, and calls do the work.
+    bool weakBlockHashes;
+}
+
 /// @notice What a requester offers. Fixed when the task is created; every batch of the task follows it.
 struct Terms {
     /// Wei of TokenAI a shard.
@@ -16,21 +32,22 @@ struct Terms {
     uint16 stakeFactor;
     /// Late penalty in basis points of the stake, 100 to 2,000.
     uint16 lateBp;
-    /// Probability of the chain's draw in basis points, 0 to 10,000.
+    /// Probability of the chain's draw in basis points, 0 to 10,000; 0 in an open task.
     uint16 drawBp;
-    /// Replica fee as a percentage of price * 2^b.
+    /// Replica fee as a percentage of price * 2^b, b = min(blockLog2, ceil(log2(size * min(maxGrains, grains))))
+    /// of the batch; 0 in an open task.
     uint16 feePercent;
     /// Blocks from commit to draw, at least 1.
     uint8 drawDelay;
     /// L: blocks after the draw in which a replica may take a drawn lease, 1 to 200.
     uint8 lotteryBlocks;
-    /// log2 of the shards that a replica re-executes; 255: the whole lease.
+    /// log2 of the shards that a replica re-executes, 0 to 13; 255: the whole lease.
     uint8 blockLog2;
     /// May call leases for replication beside the requester; zero for nobody.
     address watcher;
     /// Seconds a court move may take.
     uint24 moveTime;
-    /// Longest lease, in grains.
+    /// Longest lease, in grains, 1 to 128.
     uint8 maxGrains;
     /// FLAG_OPEN | FLAG_GATED | FLAG_KEEP_RESULTS.
     uint8 flags;
@@ -72,6 +89,8 @@ struct BatchInfo {
     uint128 free;
     /// Grains without a final result.
     uint8 unsettled;
+    /// Replica fees that have left the reserve, less those that came back from slashed stakes. What closing refunded counts.
+    /// So `unsettled * size * price + (grains - replicasPaid) * fee` is what the batch still reserves.
     uint16 replicasPaid;
     /// Timestamp of posting; 0 once closed.
     uint40 posted;
@@ -148,6 +167,54 @@ interface ITaskMarket {
     event CallFailed(uint256 index, bytes reason);
     event PausedSet(bool paused);
     event GuardianRenounced();
+
+    /* ERRORS */
+
+    error UnknownTask(uint40 task);
+    error NotRequester(uint40 task, address caller);
+    error NotOperator(uint32 node, address caller);
+    error NotArbiter(address caller);
+    error NotGuardian(address caller);
+    error NewWorkPaused();
+    /// @notice A term lies outside [least, most].
+    error TermOutOfRange(string term, uint256 value, uint256 least, uint256 most);
+    error EscrowShort(uint40 task, uint256 needed, uint256 available);
+    error ZeroHash();
+    error ZeroAddress();
+    error NotGated(uint40 task);
+    error NodeIsBarred(uint40 task, uint32 node);
+    /// @notice The batch is unknown, closed, or has settled.
+    error BatchNotOpen(uint40 batch);
+    error GrainsNotFree(uint40 batch, uint8 first, uint8 grains, uint128 free);
+    error SlotBusy(uint32 node, uint8 slot);
+    /// @notice The slot has another life by now, or was never used.
+    error StaleLease(LeaseId lease, uint32 generation);
+    error WrongState(LeaseId lease, LeaseState state);
+    /// @notice An open task knows no commits.
+    error OpenTask(LeaseId lease);
+    error DeadlinePassed(LeaseId lease, uint256 deadline);
+    /// @notice Not possible before that block.
+    error TooEarly(LeaseId lease, uint256 blockNumber);
+    /// @notice Not possible after that block.
+    error TooLate(LeaseId lease, uint256 blockNumber);
+    /// @notice Drawn or called: it may not be revealed alone up to that block.
+    error DrawnUntil(LeaseId lease, uint256 blockNumber);
+    error NotDrawn(LeaseId lease);
+    /// @notice The other of the pair may still act, until its deadline.
+    error PeerMayAct(LeaseId lease, uint256 deadline);
+    error OwnReplica(uint32 node);
+    /// @notice The node's stake was raised in or after the commit's block.
+    error StakeTooYoung(uint32 node, uint40 since, uint40 committed);
+    error AttemptOutOfRange(uint256 attempt, uint256 most);
+    error LotteryLost(uint32 node, uint256 attempt);
+    /// @notice Root and salt do not make the commitment.
+    error WrongReveal(LeaseId lease, bytes32 expected, bytes32 given);
+    error WrongPathLength(uint256 given, uint256 expected);
+    /// @notice The block root does not open into the result root.
+    error WrongOpening(bytes32 expected, bytes32 given);
+    error NoGameOpen(LeaseId lease);
+    error NothingToWithdraw(uint32 node);
+    error PermitFailed(uint256 value, uint256 allowance);
 
     /* REQUESTER */
 
@@ -229,6 +296,8 @@ interface ITaskMarket {
     function leaseOf(LeaseId lease) external view returns (LeaseInfo memory);
     /// @notice Generation that the slot's last lease had (0: never used) and whether it can be leased now.
     function slotOf(uint32 node, uint8 slot) external view returns (uint32 generation, bool free);
+    /// @notice The replica fee of a batch, in wei.
+    function feeOf(uint40 batch) external view returns (uint96);
     function balanceOf(uint32 node) external view returns (uint96);
     function isBarred(uint40 task, uint32 node) external view returns (bool);
     /// @notice The result a task with FLAG_KEEP_RESULTS keeps for other contracts.
@@ -237,4 +306,8 @@ interface ITaskMarket {
     function batchCount() external view returns (uint40);
     function paused() external view returns (bool);
     function guardian() external view returns (address);
+    function policy() external view returns (Policy memory);
+    function token() external view returns (address);
+    function registry() external view returns (address);
+    function arbiter() external view returns (address);
 }

@@ -1,0 +1,74 @@
+"""Writes the ABIs that ship inside the Python package, from the interfaces and contracts: `python scripts/export_abi.py`.
+
+With `--check` nothing is written, and a difference exits with 1.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import setup_compiler
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "node" / "orebit" / "chain" / "abi"
+CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter")
+
+
+def source(name: str) -> str:
+    """A contract's file; before it is written, its interface's."""
+    own = ROOT / "contracts" / f"{name}.sol"
+    return f"contracts/{name}.sol" if own.is_file() else f"contracts/interfaces/I{name}.sol"
+
+
+def compile_abis() -> dict[str, list[dict[str, object]]]:
+    """ABI of every contract that ships, by name."""
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "contracts").rglob("*.sol"))]
+    request = {
+        "language": "Solidity",
+        "sources": {file: {"content": (ROOT / file).read_text()} for file in files},
+        "settings": {
+            "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
+            "outputSelection": {"*": {"*": ["abi"]}},
+        },
+    }
+    solc = setup_compiler.main() / f"solc-v{setup_compiler.VERSION}"
+    command = [str(solc), "--standard-json", "--base-path", str(ROOT)]
+    run = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=True, cwd=ROOT)
+    answer = json.loads(run.stdout)
+    failures = [error["formattedMessage"] for error in answer.get("errors", []) if error["severity"] == "error"]
+    if failures:
+        sys.exit("\n".join(failures))
+    return {name: abi_of(answer["contracts"], name) for name in CONTRACTS}
+
+
+def abi_of(contracts: dict[str, dict[str, dict[str, list[dict[str, object]]]]], name: str) -> list[dict[str, object]]:
+    """The contract's ABI, or its interface's where only that exists."""
+    for file, found in contracts.items():
+        if not file.startswith("contracts/"):
+            continue
+        for key in (name, f"I{name}"):
+            if key in found and (key == name or not (ROOT / "contracts" / f"{name}.sol").is_file()):
+                return found[key]["abi"]
+    sys.exit(f"No contract is named {name}.")
+
+
+def main() -> None:
+    check = "--check" in sys.argv[1:]
+    stale = []
+    for name, abi in compile_abis().items():
+        path = TARGET / f"{name}.json"
+        text = json.dumps(abi, indent=1, sort_keys=True) + "\n"
+        if path.is_file() and path.read_text() == text:
+            continue
+        stale.append(path.name)
+        if not check:
+            path.write_text(text)
+    if check and stale:
+        sys.exit(f"{', '.join(stale)} differ from the contracts: run `python scripts/export_abi.py`.")
+
+
+if __name__ == "__main__":
+    main()
