@@ -16,6 +16,10 @@ class ConfigError(OrebitError):
     """A file, flag or environment variable is missing or wrong."""
 
 
+class CommitmentError(OrebitError):
+    """A count, entry, path or preimage is not one that its root can bind."""
+
+
 class ProgramError(OrebitError):
     """A program is malformed, exceeds a limit, or is not valid."""
 
