@@ -325,9 +325,7 @@ def _subclasses() -> dict[str, type[Event]]:
 def _by_contract(contract: str) -> dict[bytes, tuple[abi.Entry, type[Event]]]:
     known = _subclasses()
     return {
-        topic: (entry, known[entry.name])
-        for topic, entry in abi.load(contract).events.items()
-        if entry.name in known
+        topic: (entry, known[entry.name]) for topic, entry in abi.load(contract).events.items() if entry.name in known
     }
 
 
