@@ -1,0 +1,85 @@
+"""A program's bytes as they travel: header (24 bytes), number of descriptors (u32), the descriptors (u16 length,
+bytes), the nodes (descriptor number, then per operand how many nodes back it stands; varints).
+
+There is one encoding of a program: descriptors are distinct and stand in the order of their first use.
+"""
+
+from __future__ import annotations
+
+from orebit.errors import ProgramError
+from orebit.program import varint
+from orebit.program.check import refuse_invalid
+from orebit.program.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor
+from orebit.program.graph import HEADER_BYTES, Header, Node, Program
+
+MAX_PROGRAM_BYTES = 64 << 20
+MAX_NODES = 1 << 19
+MAX_DESCRIPTORS = 1 << 16
+
+
+def encode(program: Program) -> bytes:
+    """The canonical bytes of a program."""
+    parts = [program.header.encode(), len(program.descriptors).to_bytes(4, "little")]
+    for descriptor in program.descriptors:
+        parts += [len(descriptor.encoded).to_bytes(2, "little"), descriptor.encoded]
+    for number, node in enumerate(program.nodes):
+        parts.append(varint.unsigned(node.descriptor))
+        parts += [varint.unsigned(number - operand) for operand in node.operands]
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> Program:
+    """Parses and checks a program in time and memory linear in its bytes.
+
+    Raises:
+        ProgramError: if it is malformed, beyond a limit or not valid.
+    """
+    if len(data) > MAX_PROGRAM_BYTES:
+        raise ProgramError(f"a program of {len(data)} bytes exceeds the limit of {MAX_PROGRAM_BYTES}")
+    reader = varint.Reader(data)
+    header = Header.decode(reader.take(HEADER_BYTES))
+    descriptors = _read_descriptors(reader)
+    nodes = _read_nodes(reader, header, descriptors)
+    reader.done()
+    program = Program(header, descriptors, nodes)
+    refuse_invalid(program)
+    return program
+
+
+def _read_descriptors(reader: varint.Reader) -> tuple[Descriptor, ...]:
+    count = reader.u32()
+    if count > MAX_DESCRIPTORS:
+        raise ProgramError(f"a program of {count} distinct operations exceeds the limit of {MAX_DESCRIPTORS}")
+    known: set[bytes] = set()
+    descriptors = []
+    for _ in range(count):
+        length = int.from_bytes(reader.take(2), "little")
+        if length > MAX_DESCRIPTOR_BYTES:
+            raise ProgramError(f"a descriptor of {length} bytes exceeds the limit of {MAX_DESCRIPTOR_BYTES}")
+        data = reader.take(length)
+        if data in known:
+            raise ProgramError("a descriptor stands twice in a program's table; encode it again")
+        known.add(data)
+        descriptors.append(Descriptor.decode(data))
+    return tuple(descriptors)
+
+
+def _read_nodes(reader: varint.Reader, header: Header, descriptors: tuple[Descriptor, ...]) -> tuple[Node, ...]:
+    total = header.inputs + header.nodes
+    if total > MAX_NODES or total > reader.left:
+        raise ProgramError(f"a program of {total} nodes exceeds the limit of {MAX_NODES} or its own bytes")
+    arity = [len(descriptor.operands) for descriptor in descriptors]
+    nodes = []
+    used = 0
+    for number in range(total):
+        descriptor = reader.unsigned()
+        if descriptor > used or descriptor >= len(descriptors):
+            raise ProgramError(f"node {number} names a descriptor out of order; encode the program again")
+        used += descriptor == used
+        operands = tuple(number - reader.unsigned() for _ in range(arity[descriptor]))
+        if any(not 0 <= operand < number for operand in operands):
+            raise ProgramError(f"node {number} reads a node that does not stand before it")
+        nodes.append(Node(descriptor, operands))
+    if used != len(descriptors):
+        raise ProgramError("a program's table holds descriptors that no node names; encode it again")
+    return tuple(nodes)

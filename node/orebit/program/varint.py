@@ -1,0 +1,78 @@
+"""Variable-length integers: seven bits a byte, least significant first, shortest form only."""
+
+from __future__ import annotations
+
+from orebit.errors import ProgramError
+
+_LONGEST = 10
+
+
+def unsigned(value: int) -> bytes:
+    """A non-negative integer below 2^64; zero is one byte.
+
+    Raises:
+        ProgramError: out of that range.
+    """
+    if not 0 <= value < 1 << 64:
+        raise ProgramError(f"the integer {value} does not fit 64 bits; use smaller dimensions or offsets")
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def signed(value: int) -> bytes:
+    """A signed 64-bit integer, zigzag: 0, -1, 1, -2 become 0, 1, 2, 3."""
+    return unsigned(value << 1 if value >= 0 else (-value << 1) - 1)
+
+
+class Reader:
+    """Reads stranger's bytes; every shortfall or non-canonical form is a ProgramError."""
+
+    def __init__(self, data: bytes, offset: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.offset = offset
+        self.end = len(data) if end is None else end
+
+    @property
+    def left(self) -> int:
+        return self.end - self.offset
+
+    def byte(self) -> int:
+        if self.offset >= self.end:
+            raise ProgramError("the program's bytes end too early; fetch the program again")
+        value = self.data[self.offset]
+        self.offset += 1
+        return value
+
+    def take(self, count: int) -> bytes:
+        if count > self.left:
+            raise ProgramError("the program's bytes end too early; fetch the program again")
+        self.offset += count
+        return self.data[self.offset - count : self.offset]
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def unsigned(self) -> int:
+        value = 0
+        for position in range(_LONGEST):
+            byte = self.byte()
+            value |= (byte & 0x7F) << (7 * position)
+            if byte < 0x80:
+                if byte == 0 and position:
+                    raise ProgramError("an integer in the program is not in its shortest form; encode it again")
+                if value >> 64:
+                    break
+                return value
+        raise ProgramError("an integer in the program is longer than 64 bits; encode it again")
+
+    def signed(self) -> int:
+        value = self.unsigned()
+        return value >> 1 if not value & 1 else -((value + 1) >> 1)
+
+    def done(self) -> None:
+        if self.left:
+            raise ProgramError(f"{self.left} bytes follow the end of a program's part; encode it again")
