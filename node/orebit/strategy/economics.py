@@ -124,15 +124,17 @@ class LeaseEconomics:
 
 
 def replica_fee(price: int, *, fee_percent: int, block_log2: int, shards: int) -> int:
-    """Wei that one replica of a lease of `shards` shards earns: a percentage of price * 2^b, b = min(block log2, h)."""
+    """Wei that each replica of a batch earns whose longest lease has `shards` shards.
+
+    A percentage of price * 2^b, with b = min(block log2, h) and h = ceil(log2 shards).
+    """
     return price * (1 << min(block_log2, ceil_log2(shards))) * fee_percent // 100
 
 
 def lease_economics(
-    *, price: int, shards: int, stake_factor: int, fee_percent: int, block_log2: int, draw: float
+    *, price: int, shards: int, stake_factor: int, fee: int, block_log2: int, draw: float
 ) -> LeaseEconomics:
     """The money of one lease. `stake_factor` in hundredths, as on-chain; S = max(factor * price * n, 4 * fee)."""
-    fee = replica_fee(price, fee_percent=fee_percent, block_log2=block_log2, shards=shards)
     stake = max(stake_factor * price * shards // 100, 4 * fee)
     block = min(1 << min(block_log2, ceil_log2(shards)), shards)
     return LeaseEconomics(price=price, shards=shards, block=block, fee=fee, stake=stake, draw=draw)

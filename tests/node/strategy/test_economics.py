@@ -14,6 +14,7 @@ from orebit.strategy.economics import (
     effective_adversary,
     lease_economics,
     overhead,
+    replica_fee,
     round_stall_probability,
     sabotage_factor_needed,
     stake_factor_needed,
@@ -28,9 +29,8 @@ ORE = 10**18
 def lease(
     *, shards: int = 1, factor: int = 600, draw: float = 0.25, block_log2: int = 0, price: int = ORE
 ) -> LeaseEconomics:
-    return lease_economics(
-        price=price, shards=shards, stake_factor=factor, fee_percent=100, block_log2=block_log2, draw=draw
-    )
+    fee = replica_fee(price, fee_percent=100, block_log2=block_log2, shards=shards)
+    return lease_economics(price=price, shards=shards, stake_factor=factor, fee=fee, block_log2=block_log2, draw=draw)
 
 
 @pytest.mark.parametrize(
