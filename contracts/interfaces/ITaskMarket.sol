@@ -160,6 +160,8 @@ interface ITaskMarket {
     event Slashed(LeaseId indexed lease, uint40 indexed batch, uint96 stake, uint96 bounty, uint96 burnt, uint96 toReserve);
     /// @notice Money of a batch went back to its task's escrow for another reason (grains of a closed batch).
     event Refunded(uint40 indexed batch, uint96 amount);
+    /// @notice A convicted replica's fee that the primary's stake had already covered: nobody's gain.
+    event FeeBurnt(LeaseId indexed lease, uint40 indexed batch, uint96 amount);
     event Withdrawn(uint32 indexed node, address indexed to, uint96 amount);
     event GameOpened(LeaseId indexed lease, uint24 games);
     event GameClosed(LeaseId indexed lease, uint24 games);
