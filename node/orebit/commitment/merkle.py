@@ -10,6 +10,7 @@ Functions that take entries accept a sequence of 32-byte hashes or one packed `b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -171,6 +172,7 @@ def lift(entries: Entries, log2: int) -> bytes:
     return node
 
 
+@lru_cache(maxsize=4096)
 def zero_root(size: int) -> bytes:
     """The raw root of `size` zero bytes, in time logarithmic in `size`."""
     count = leaf_count(size)
