@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
 from orebit.chain.connection import Connection, from_hex
 from orebit.chain.events import Decoder, Event
@@ -226,7 +227,7 @@ class Sender:
             "type": 2,
             "chainId": self._connection.deployment.chain_id,
             "nonce": nonce,
-            "to": to,
+            "to": to_checksum_address(to),
             "data": calldata,
             "value": value,
             "gas": gas,
