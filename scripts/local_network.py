@@ -156,6 +156,26 @@ class LocalNetwork:
         self.members[name] = member
         return member
 
+    def fund(self, member: Member, tokens: int, ether: int = 10) -> None:
+        """Gives a member whole ether and TokenAI (in wei) from the deployer's account."""
+        self.request("anvil_setBalance", member.address, hex(ether * ORE))
+        token = json.loads(self.deployment.read_text())["token"]
+        deployer = self.request("eth_accounts")[0]
+        transfer = "0xa9059cbb" + member.address[2:].lower().zfill(64) + f"{tokens:064x}"
+        receipt = self.wait(self.request("eth_sendTransaction", {"from": deployer, "to": token, "data": transfer}))
+        if receipt["status"] != "0x1":
+            raise RuntimeError(f"The deployer could not give {member.name} tokens.")
+
+    def wait(self, transaction: str) -> dict[str, Any]:
+        """The receipt of a transaction sent by `request`. Raises RuntimeError after ten seconds without one."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            receipt: dict[str, Any] | None = self.request("eth_getTransactionReceipt", transaction)
+            if receipt is not None:
+                return receipt
+            time.sleep(0.05)
+        raise RuntimeError(f"Transaction {transaction} was not mined.")
+
     def orebit(self, member: Member, *arguments: str) -> str:
         """Runs the `orebit` command as that member and returns what it printed. Raises RuntimeError when it fails."""
         result = subprocess.run(
