@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export BROWNIE_NOCOMPILE := 1
 export SOLCX_BINARY_PATH := $(CURDIR)/.solcx
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
@@ -25,7 +26,8 @@ node_modules/.installed: package.json package-lock.json
 
 build/.compiled: .venv/.installed node_modules/.installed $(shell find contracts -name '*.sol') brownie-config.yaml
 	@echo "Compiling the contracts (half a minute) ..."
-	@$(BIN)/python scripts/setup_compiler.py
+	@$(BIN)/python scripts/setup_compiler.py > /dev/null
+	@$(BIN)/python scripts/setup_networks.py
 	@$(BIN)/brownie compile > build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
 	@touch $@
 
