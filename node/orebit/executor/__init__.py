@@ -1,1 +1,1 @@
-
+"""Executes programs: the reference executor, shards, and the conformance vectors."""

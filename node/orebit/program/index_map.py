@@ -1,7 +1,7 @@
 """Index maps: how an operand's elements are found from a point of the iteration space (DESIGN 3.1).
 
 Per source axis: `n = offset + sum(coefficient[k] * i[k])`; the source coordinate is `n / divisor`. If the divisor does
-not divide n (tested first), or the coordinate is out of range, the operand's fill is read. Below: maps for common views.
+not divide n (tested first), or the coordinate is out of range, the operand's fill is read. Below: maps of common views.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def window(
     dilation: int = 1,
     padding: int = 0,
 ) -> IndexMap:
-    """im2col: where `windows[j] = (out, kernel)`, source axis j reads `stride * i[out] + dilation * i[kernel] - padding`,
+    """im2col: source axis j reads `stride * i[out] + dilation * i[kernel] - padding` if `windows[j] = (out, kernel)`,
     else iteration axis `axes[j]` (None: coordinate 0)."""
     result = []
     for axis, pair in zip(axes, windows, strict=True):

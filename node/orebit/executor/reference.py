@@ -1,0 +1,158 @@
+"""The reference executor: torch, one operation at a time, planned once a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from orebit.errors import ExecutionError
+from orebit.executor.elementwise import Kernel, plan_map
+from orebit.executor.ranges import Range, output_range
+from orebit.executor.reductions import dot_fits_float64, plan_dot, plan_gather, plan_max, plan_scatter, plan_sum
+from orebit.executor.storage import Given, hold, release
+from orebit.program.descriptor import Kind, Source
+from orebit.program.graph import Program
+
+PLANNERS = {
+    Kind.MAP: plan_map,
+    Kind.SUM: plan_sum,
+    Kind.MAX: plan_max,
+    Kind.GATHER: plan_gather,
+    Kind.SCATTER_SUM: plan_scatter,
+    Kind.SCATTER_MAX: plan_scatter,
+}
+
+
+@dataclass(slots=True)
+class _Operation:
+    """One node, planned: its kernel, what it reads, and whose outputs nobody needs after it."""
+
+    number: int
+    kernel: Kernel
+    operands: tuple[int, ...]
+    dead: list[int] = field(default_factory=list)
+
+
+class ReferenceExecutor:
+    """Executes steps of one program over fixed constants and parameters.
+
+    What depends on constants and parameters only is computed once. No tensor that is passed in is ever written to;
+    new state may share memory with old state.
+
+    Args:
+        program: a valid program.
+        constants: tensors or arrays of the declared types and shapes, in program order.
+        parameters: likewise.
+
+    Raises:
+        ExecutionError: when an input's type or shape is not the declared one, or memory runs out.
+    """
+
+    def __init__(self, program: Program, constants: Sequence[Given], parameters: Sequence[Given]) -> None:
+        torch.set_flush_denormal(False)
+        self.program = program
+        self._outputs: list[torch.Tensor | None] = [None] * len(program.nodes)
+        self._place(Source.CONSTANT, constants)
+        self._place(Source.PARAMETER, parameters)
+        operations = _plan(program)
+        fixed = _independent_of_state(program)
+        self._run([operation for operation in operations if fixed[operation.number]], self._outputs)
+        self._operations = [operation for operation in operations if not fixed[operation.number]]
+        self._keep_needed(fixed)
+
+    def _place(self, source: Source, given: Sequence[Given]) -> None:
+        place_inputs(self.program, source, given, self._outputs)
+
+    def _keep_needed(self, fixed: list[bool]) -> None:
+        needed = {operand for operation in self._operations for operand in operation.operands}
+        needed.update(self.program.new_state)
+        for number, is_fixed in enumerate(fixed):
+            if is_fixed and number not in needed:
+                self._outputs[number] = None
+        last_reader: dict[int, _Operation] = {}
+        for operation in self._operations:
+            for operand in operation.operands:
+                last_reader[operand] = operation
+        for operand, operation in last_reader.items():
+            if not fixed[operand]:
+                operation.dead.append(operand)
+
+    def _run(self, operations: Sequence[_Operation], outputs: list[torch.Tensor | None]) -> None:
+        try:
+            for operation in operations:
+                reads = [outputs[operand] for operand in operation.operands]
+                outputs[operation.number] = operation.kernel(reads)  # type: ignore[arg-type]
+                for number in operation.dead:
+                    outputs[number] = None
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise
+            raise ExecutionError(
+                "this machine has too little memory for one step of the program; "
+                "run fewer slots at once or leave this task to a larger machine"
+            ) from error
+
+    def step(self, state: Sequence[Given]) -> list[torch.Tensor]:
+        """The state after one step, each tensor of its declared type with every NaN canonical.
+
+        Raises:
+            ExecutionError: when a state tensor's type or shape is not the declared one, or memory runs out.
+        """
+        outputs = list(self._outputs)
+        place_inputs(self.program, Source.STATE, state, outputs)
+        with torch.inference_mode():
+            self._run(self._operations, outputs)
+            return [self._released(outputs, number) for number in self.program.new_state]
+
+    def _released(self, outputs: list[torch.Tensor | None], number: int) -> torch.Tensor:
+        tensor = outputs[number]
+        assert tensor is not None
+        return release(tensor, self.program.descriptor(number).dtype)
+
+
+def place_inputs(program: Program, source: Source, given: Sequence[Given], outputs: list[torch.Tensor | None]) -> None:
+    """Puts one source's tensors at their nodes' numbers.
+
+    Raises:
+        ExecutionError: when there are too few or too many, or one is not as declared.
+    """
+    numbers, specs = program.inputs(source), program.specs(source)
+    if len(given) != len(specs):
+        raise ExecutionError(f"the program takes {len(specs)} {source.name.lower()} tensors, not {len(given)}")
+    for index, (number, spec, tensor) in enumerate(zip(numbers, specs, given, strict=True)):
+        outputs[number] = hold(tensor, spec, f"{source.name.lower()} tensor {index}")
+
+
+def _plan(program: Program) -> list[_Operation]:
+    """Kernels in node order; equal descriptors that allow the same kernel share it."""
+    ranges: list[Range] = []
+    kernels: dict[tuple[int, bool], Kernel] = {}
+    operations = []
+    for number, node in enumerate(program.nodes):
+        descriptor = program.descriptors[node.descriptor]
+        reads = [ranges[operand] for operand in node.operands]
+        ranges.append(output_range(descriptor, reads))
+        if descriptor.kind is Kind.INPUT:
+            continue
+        float64 = descriptor.kind is Kind.DOT and dot_fits_float64(descriptor, reads)
+        key = (node.descriptor, float64)
+        if key not in kernels:
+            if descriptor.kind is Kind.DOT:
+                kernels[key] = plan_dot(descriptor, float64)
+            else:
+                kernels[key] = PLANNERS[descriptor.kind](descriptor)
+        operations.append(_Operation(number, kernels[key], node.operands))
+    return operations
+
+
+def _independent_of_state(program: Program) -> list[bool]:
+    fixed: list[bool] = []
+    for node in program.nodes:
+        descriptor = program.descriptors[node.descriptor]
+        if descriptor.kind is Kind.INPUT:
+            fixed.append(descriptor.source is not Source.STATE)
+        else:
+            fixed.append(all(fixed[operand] for operand in node.operands))
+    return fixed
