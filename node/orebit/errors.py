@@ -48,6 +48,10 @@ class BlobCorrupt(OrebitError):
     """Bytes do not match the root that names them."""
 
 
+class BlobTooLarge(OrebitError):
+    """A head names more bytes than this machine accepts."""
+
+
 class ChainError(OrebitError):
     """The chain cannot be reached, is another chain, or answers nonsense."""
 

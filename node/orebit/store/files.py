@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +100,12 @@ class Folder:
         """The partial file of a download that will end at `target`; of its own if another download holds it."""
         shared = Partial(self, self._partial / name.hex(), target)
         return shared if shared.held else Partial(self, self._partial / secrets.token_hex(16), target)
+
+    def refuse_without_room(self, size: int) -> None:
+        """Raises StorageError when the disk has less than `size` bytes free."""
+        with disk_errors(self.path):
+            if shutil.disk_usage(self.path).free < size:
+                raise OSError(errno.ENOSPC, f"{size} bytes are needed")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -173,7 +173,8 @@ class LocalStore:
         return whole
 
     def partial(self, head: TensorHead) -> Partial:
-        """The partial file of this tensor's bytes."""
+        """The partial file of this tensor's bytes. Raises StorageError when the disk has no room for them."""
+        self._folder.refuse_without_room(head.size)
         return self._folder.partial(head.raw_root, self._place("raw", head.raw_root))
 
     def finish(self, partial: Partial, head: TensorHead, leaves: bytes) -> None:
