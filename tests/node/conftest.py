@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from deploying import deploy
 from local_chain import Anvil
+
+from orebit.chain.deployment import Deployment
 
 
 @pytest.fixture
@@ -26,3 +29,9 @@ def start_anvil() -> Iterator[Callable[..., Anvil]]:
 def anvil(start_anvil: Callable[..., Anvil]) -> Anvil:
     """A chain that mines a block for every transaction."""
     return start_anvil()
+
+
+@pytest.fixture
+def deployed(anvil: Anvil) -> Deployment:
+    """The contracts on `anvil`."""
+    return deploy(anvil)

@@ -52,6 +52,15 @@ class Anvil:
     def mine(self, blocks: int = 1) -> None:
         self.rpc("anvil_mine", hex(blocks))
 
+    def receipt(self, transaction: str) -> dict[str, Any]:
+        """Of a transaction that is to be mined at once."""
+        for _ in range(2_000):
+            found: dict[str, Any] | None = self.rpc("eth_getTransactionReceipt", transaction)
+            if found is not None:
+                return found
+            time.sleep(0.005)
+        raise AssertionError(f"{transaction} is not mined")
+
     def stop(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -170,6 +170,13 @@ class Slashed(Event):
 
 
 @dataclass(frozen=True)
+class FeeBurnt(Event):
+    lease: LeaseId
+    batch: int
+    amount: int
+
+
+@dataclass(frozen=True)
 class Refunded(Event):
     batch: int
     amount: int
@@ -265,18 +272,6 @@ class UnbondCancelled(Event):
 class StakeWithdrawn(Event):
     node: int
     to: str
-    amount: int
-
-
-@dataclass(frozen=True)
-class StakeLocked(Event):
-    node: int
-    amount: int
-
-
-@dataclass(frozen=True)
-class StakeUnlocked(Event):
-    node: int
     amount: int
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orebit.chain.connection import BlockReference, Connection
 from orebit.chain.contract import Contract
-from orebit.chain.types import BatchInfo, LeaseId, LeaseInfo, TaskInfo, Terms
+from orebit.chain.types import BatchInfo, LeaseId, LeaseInfo, Policy, TaskInfo, Terms
 
 
 class Market(Contract):
@@ -43,6 +43,13 @@ class Market(Contract):
         """Root and grains of a kept result (FLAG_KEEP_RESULTS)."""
         root, grains = await self._read_all("resultOf", batch, first_grain, block=block)
         return root, grains
+
+    async def fee_of(self, batch: int, block: BlockReference = "latest") -> int:
+        """The replica fee of a batch, in wei."""
+        return await self._read(int, "feeOf", batch, block=block)
+
+    async def policy(self, block: BlockReference = "latest") -> Policy:
+        return await self._read(Policy, "policy", block=block)
 
     async def task_count(self, block: BlockReference = "latest") -> int:
         return await self._read(int, "taskCount", block=block)

@@ -28,6 +28,13 @@ class Registry(Contract):
     async def unbonding_seconds(self, block: BlockReference = "latest") -> int:
         return await self._read(int, "unbondingSeconds", block=block)
 
+    async def payee_of(self, node: int, block: BlockReference = "latest") -> str:
+        return await self._read(str, "payeeOf", node, block=block)
+
+    async def is_operator(self, node: int, who: str, block: BlockReference = "latest") -> bool:
+        """Whether `who` may act for the node: its operator or its owner."""
+        return await self._read(bool, "isOperator", node, who, block=block)
+
     def encode_register(self, operator: str, url: str, capabilities: str, amount: int) -> bytes:
         return self._encode("register", operator, url, capabilities, amount)
 

@@ -100,6 +100,18 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What a chain demands of every task's terms."""
+
+    min_move_time: int
+    max_move_time: int
+    court_windows: bool
+    """Whether the challenge window must be at least 4 * move time + compute seconds."""
+    weak_block_hashes: bool
+    """Whether the draw's probability must be 0, since block hashes mean little here."""
+
+
+@dataclass(frozen=True)
 class TaskInfo:
     requester: str
     escrow: int

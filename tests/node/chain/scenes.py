@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -68,5 +67,4 @@ def emit(chain: Anvil, node: int) -> None:
     hashed = chain.rpc(
         "eth_sendTransaction", {"from": sender, "to": MARKET, "data": "0x" + calldata.hex(), "gas": "0x20000"}
     )
-    while chain.rpc("eth_getTransactionReceipt", hashed) is None:
-        time.sleep(0.005)
+    chain.receipt(hashed)
