@@ -26,6 +26,7 @@ from orebit.commitment.merkle import (
     Entries,
     Levels,
     data_root,
+    height,
     leaf_hashes,
     lift,
     pack,
@@ -287,7 +288,8 @@ class LocalStore:
     def nodes(self, tensor_root: bytes, level: int, first: int, count: int) -> bytes:
         """Nodes [first, first + count) of a level of a tensor's tree, packed; level 0 are the leaves' hashes."""
         head = self.head(tensor_root)
-        if level < 0 or first < 0 or count < 1 or first + count > width(head.leaves, level):
+        inside = 0 <= level <= height(head.leaves) and first >= 0 and count >= 1
+        if not inside or first + count > width(head.leaves, level):
             raise CommitmentError(f"nodes [{first}, {first + count}) of level {level} lie outside this tensor's tree")
         skip = sum(width(head.leaves, lower) for lower in range(level)) + first
         place = self._place("trees", head.raw_root)
