@@ -1,9 +1,9 @@
 """Deploys Orebit: `brownie run deploy --network NAME`, and writes where to `deployments/CHAINID.json`.
 
-Environment: OREBIT_RPC (for the network `orebit-local`), OREBIT_ACCOUNT (a keystore of `brownie accounts`, or its path;
-not needed where the chain holds unlocked accounts), OREBIT_PASSWORD_FILE, OREBIT_TREASURY and OREBIT_GUARDIAN (default:
-the deploying account), OREBIT_ARBITER (a judge that is already there), OREBIT_WEAK_BLOCK_HASHES=1 (forbids draws by block
-hash), OREBIT_DEPLOYMENT_DIR (where the file goes; default: `deployments/`, on a local chain `build/`).
+Environment: OREBIT_RPC (for the network `orebit-local`), OREBIT_ACCOUNT (a keystore of `brownie accounts`, or its
+path; not needed where the chain holds unlocked accounts), OREBIT_PASSWORD_FILE, OREBIT_TREASURY and OREBIT_GUARDIAN
+(default: the deploying account), OREBIT_ARBITER (a judge that is already there), OREBIT_WEAK_BLOCK_HASHES=1 (forbids
+draws by block hash), OREBIT_DEPLOYMENT_DIR (where the file goes; default: `deployments/`, on a local chain `build/`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def create(sender: Any, name: str, *arguments: Any, libraries: dict[str, str] | 
 
 
 def deploy(sender: Any, chain_id: int) -> dict[str, Any]:
-    """Creates every contract; each learns the others' addresses, predicted from the sender's nonce, as it is created."""
+    """Creates every contract; each is told the others' addresses, predicted from the sender's nonce."""
     arbiter = judge(chain_id)
     treasury = os.environ.get("OREBIT_TREASURY", sender.address)
     guardian = os.environ.get("OREBIT_GUARDIAN", sender.address)

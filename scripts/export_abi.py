@@ -1,4 +1,4 @@
-"""Writes the ABIs that ship inside the Python package, from the interfaces and contracts: `python scripts/export_abi.py`.
+"""Writes the ABIs that ship inside the Python package: `python scripts/export_abi.py`.
 
 With `--check` nothing is written, and a difference exits with 1.
 """
@@ -15,12 +15,6 @@ import setup_compiler
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "node" / "orebit" / "chain" / "abi"
 CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter")
-
-
-def source(name: str) -> str:
-    """A contract's file; before it is written, its interface's."""
-    own = ROOT / "contracts" / f"{name}.sol"
-    return f"contracts/{name}.sol" if own.is_file() else f"contracts/interfaces/I{name}.sol"
 
 
 def compile_abis() -> dict[str, list[dict[str, object]]]:
@@ -41,18 +35,7 @@ def compile_abis() -> dict[str, list[dict[str, object]]]:
     failures = [error["formattedMessage"] for error in answer.get("errors", []) if error["severity"] == "error"]
     if failures:
         sys.exit("\n".join(failures))
-    return {name: abi_of(answer["contracts"], name) for name in CONTRACTS}
-
-
-def abi_of(contracts: dict[str, dict[str, dict[str, list[dict[str, object]]]]], name: str) -> list[dict[str, object]]:
-    """The contract's ABI, or its interface's where only that exists."""
-    for file, found in contracts.items():
-        if not file.startswith("contracts/"):
-            continue
-        for key in (name, f"I{name}"):
-            if key in found and (key == name or not (ROOT / "contracts" / f"{name}.sol").is_file()):
-                return found[key]["abi"]
-    sys.exit(f"No contract is named {name}.")
+    return {name: answer["contracts"][f"contracts/{name}.sol"][name]["abi"] for name in CONTRACTS}
 
 
 def main() -> None:
