@@ -13,7 +13,7 @@ SHUFFLE_ROUNDS = 24
 
 
 def threefry2x32(key: tuple[Scalar, Scalar], counter: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-    """Twenty rounds. Keys and counters are i64 of which the low 32 bits count; so are the two words returned, masked."""
+    """Twenty rounds. Of the i64 keys and counters the low 32 bits count; the two words returned are masked."""
     # Additions carry into the high half only, and rotations read the low half: one mask at the end is enough.
     schedule = (key[0], key[1], (key[0] ^ key[1]) ^ THREEFRY_PARITY)
     x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]

@@ -1,0 +1,24 @@
+"""Lowering: aten operations to the eight kinds of node, one small function each."""
+
+from __future__ import annotations
+
+from orebit.program.lowering import elementwise, losses, matrix, reductions, views
+from orebit.program.lowering.context import DEFAULT_BITS, Lowering
+from orebit.program.lowering.graph import lower_graph
+from orebit.program.lowering.registry import LOWERINGS, lowers, supported
+from orebit.program.lowering.tensor import Tensor
+
+__all__ = [
+    "DEFAULT_BITS",
+    "LOWERINGS",
+    "Lowering",
+    "Tensor",
+    "elementwise",
+    "losses",
+    "lower_graph",
+    "lowers",
+    "matrix",
+    "reductions",
+    "supported",
+    "views",
+]

@@ -1,0 +1,111 @@
+"""What a lowering works with: the builder, maps over views, and the traced scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from orebit.errors import TraceError
+from orebit.numerics.types import DType
+from orebit.program.builder import Builder, Value
+from orebit.program.expression import ExpressionBuilder, Scalar
+from orebit.program.lowering.tensor import Tensor
+
+DEFAULT_BITS = 15
+
+
+class Lowering:
+    """Adds nodes to a builder, one map an operation.
+
+    Args:
+        builder: receives the nodes.
+        bits: of the exact products, 4 to 22.
+    """
+
+    def __init__(self, builder: Builder, bits: int = DEFAULT_BITS) -> None:
+        self.builder = builder
+        self.bits = bits
+        # What torch made of the operation at hand, while a graph is lowered.
+        self.result_type: DType | None = None
+
+    def map(
+        self,
+        function: Callable[..., Scalar],
+        *operands: Tensor | float | int,
+        dtype: DType | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> Tensor:
+        """One elementwise map. `function` takes a Scalar for every tensor and the number itself for a number.
+
+        Args:
+            dtype: of the output; the expression's own result by default.
+            shape: of the output; the operands' broadcast by default.
+        """
+        tensors = [operand for operand in operands if isinstance(operand, Tensor)]
+        out = broadcast_shape(*(tensor.shape for tensor in tensors)) if shape is None else tuple(shape)
+        expressions = ExpressionBuilder([tensor.dtype for tensor in tensors], len(out))
+        scalars = iter(expressions.operands)
+        result = function(*(next(scalars) if isinstance(operand, Tensor) else operand for operand in operands))
+        if result.number < len(tensors) and result.number != len(tensors) - 1:
+            raise TraceError("an operation returned an operand that is not its last; this is a bug in Orebit")
+        views = [tensor.broadcast(out) for tensor in tensors]
+        return Tensor.of(self.builder.map(expressions.finish(result), views, out, dtype))
+
+    def generate(
+        self, function: Callable[[ExpressionBuilder], Scalar], shape: Sequence[int], dtype: DType | None = None
+    ) -> Tensor:
+        """A map without operands: constants and the output's own index."""
+        expressions = ExpressionBuilder([], len(shape))
+        return Tensor.of(self.builder.map(expressions.finish(function(expressions)), [], shape, dtype))
+
+    def full(self, shape: Sequence[int], number: float | int, dtype: DType) -> Tensor:
+        """One number everywhere: a node of one element, expanded."""
+        single = self.generate(lambda e: e.f32(number) if dtype.is_float else e.i64(int(number)), (), dtype)
+        return single.expand(shape)
+
+    def materialise(self, tensor: Tensor) -> Tensor:
+        """The same elements as a whole value, copied unless they already are."""
+        if tensor.is_whole:
+            return tensor
+        return self.map(lambda x: x, tensor, dtype=tensor.dtype)
+
+    def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
+        """As torch.reshape, without -1."""
+        view = tensor.reshaped(shape)
+        return Tensor.of(self.materialise(tensor).value, shape) if view is None else view
+
+    def value(self, tensor: Tensor, shape: Sequence[int]) -> Value:
+        """A node whose output is exactly this tensor, of this shape."""
+        whole = self.materialise(tensor)
+        if whole.value.shape == tuple(shape):
+            return whole.value
+        copy = self.map(lambda x: x, Tensor.of(whole.value, shape), dtype=tensor.dtype)
+        return copy.value
+
+    def convert(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """As torch's `to`: floats truncate towards zero when they become integers."""
+        if tensor.dtype is dtype:
+            return tensor
+        if dtype.is_float:
+            return self.map(lambda x: x.to_f32(), tensor)
+        if tensor.dtype.is_float:
+            return self.map(truncated, tensor, dtype=dtype)
+        return self.map(lambda x: x, tensor, dtype=dtype)
+
+
+def truncated(x: Scalar) -> Scalar:
+    """An f32 as i64, towards zero."""
+    nearest = x.abs().to_i64()
+    magnitude = nearest - x.abs().lt(nearest.to_f32())
+    return x.lt(0.0).select(-magnitude, magnitude)
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """numpy's rule."""
+    rank = max((len(shape) for shape in shapes), default=0)
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(next((e for e in extents if e != 1), 1) for extents in zip(*padded, strict=True))
+
+
+def axis(dim: int, rank: int) -> int:
+    """A torch dimension, perhaps negative, as an axis number."""
+    return dim % rank if rank else 0

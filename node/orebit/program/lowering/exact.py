@@ -1,0 +1,109 @@
+"""Exact products and sums: quantise, contract integers, rescale, each a node of its own (DESIGN 2.1, 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orebit.numerics import functions_quantised as quantised
+from orebit.numerics.types import DType
+from orebit.program.lowering.context import Lowering
+from orebit.program.lowering.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Small integers and the exponents of their groups; `exponents` lacks the axis that is contracted."""
+
+    digits: Tensor
+    exponents: Tensor
+
+
+def quantise(lowering: Lowering, tensor: Tensor, dim: int) -> Quantised:
+    """A tensor for contraction over axis `dim`, one group for each line along it.
+
+    The maps keep the layout of the node that made the tensor, so that a transposed view costs nothing.
+    """
+    order = tensor.order
+    if order is None:
+        tensor = lowering.materialise(tensor)
+        order = tuple(range(len(tensor.shape)))
+    bits = lowering.bits
+    base = Tensor.of(tensor.value, tensor.source)
+    magnitudes = lowering.map(quantised.magnitude, base, dtype=DType.I32)
+    largest = maximum(lowering, magnitudes.permute(_inverse(order)), [dim])
+    exponents = lowering.map(lambda m: quantised.exponent(m, bits), largest, dtype=DType.I16)
+    digits = lowering.map(
+        lambda e, x: quantised.quantise(x, e, bits),
+        exponents.with_axis(dim).permute(order),
+        base,
+        dtype=quantised.storage(bits),
+    )
+    return Quantised(digits.permute(_inverse(order)), exponents)
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    return [list(order).index(k) for k in range(len(order))]
+
+
+def product(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product of a[..., m, k] and b[..., k, n], whose leading axes are equal; groups are lines along k."""
+    lead = len(a.shape) - 2
+    left, right = quantise(lowering, a, lead + 1), quantise(lowering, b, lead)
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    shape, rank, batch = (*a.shape[:-2], m, n), lead + 3, list(range(lead))
+    total = lowering.builder.dot(
+        left.digits.placed([*batch, lead, lead + 2], rank),
+        right.digits.placed([*batch, lead + 2, lead + 1], rank),
+        shape,
+        (k,),
+    )
+    return lowering.map(
+        lambda s, ea, eb: quantised.rescale(s, ea, eb, lowering.bits),
+        Tensor.of(total),
+        left.exponents.with_axis(lead + 1),
+        right.exponents.with_axis(lead),
+    )
+
+
+def sum_over(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
+    """The exact sum of an f32 tensor over `dims`, one group an output element; integers are summed as they are (i64).
+    The axes are removed."""
+    if not tensor.dtype.is_float:
+        return _integer_sum(lowering, tensor, dims)
+    order = tensor.order
+    if order is None:
+        tensor = lowering.materialise(tensor)
+        order = tuple(range(len(tensor.shape)))
+    base = Tensor.of(tensor.value, tensor.source)
+    magnitudes = lowering.map(quantised.magnitude, base, dtype=DType.I32)
+    exponents = lowering.map(
+        quantised.sum_exponent, maximum(lowering, magnitudes.permute(_inverse(order)), dims), dtype=DType.I16
+    )
+    spread = exponents
+    for dim in sorted(dims):
+        spread = spread.with_axis(dim)
+    digits = lowering.map(lambda e, x: quantised.sum_quantise(x, e), spread.permute(order), base, dtype=DType.I32)
+    total = _integer_sum(lowering, digits.permute(_inverse(order)), dims)
+    return lowering.map(quantised.sum_rescale, total, exponents)
+
+
+def _integer_sum(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
+    shape, reduction, places = reduced(tensor, dims)
+    view = tensor.placed(places, len(tensor.shape))
+    return Tensor.of(lowering.builder.sum(view, shape, reduction))
+
+
+def maximum(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
+    """The maximum over `dims`, which are removed."""
+    shape, reduction, places = reduced(tensor, dims)
+    view = tensor.placed(places, len(tensor.shape))
+    return Tensor.of(lowering.builder.max(view, shape, reduction))
+
+
+def reduced(tensor: Tensor, dims: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], list[int]]:
+    """Output shape, reduction extents, and each axis's place in the space of output axes followed by reduction axes."""
+    kept = [k for k in range(len(tensor.shape)) if k not in dims]
+    ordered = kept + sorted(dims)
+    shape = tuple(tensor.shape[k] for k in kept)
+    return shape, tuple(tensor.shape[k] for k in sorted(dims)), [ordered.index(k) for k in range(len(ordered))]

@@ -1,0 +1,117 @@
+"""The walk over a functional graph."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch._ops import OpOverload
+
+from orebit.errors import OrebitError, TraceError
+from orebit.numerics.types import DType
+from orebit.program.lowering.context import Lowering
+from orebit.program.lowering.registry import LOWERINGS
+from orebit.program.lowering.tensor import Tensor
+from orebit.program.lowering.views import program_type
+
+ADVICE = {
+    "convolution": "convolutions are not lowered yet; use Linear layers on flattened or unfolded inputs",
+    "native_dropout": "randomness inside a step is not lowered yet; remove the dropout",
+    "bernoulli": "randomness inside a step is not lowered yet; remove the dropout",
+    "rand": "randomness inside a step is not lowered yet; draw it beforehand and give it as data",
+    "normal": "randomness inside a step is not lowered yet; draw it beforehand and give it as data",
+    "native_batch_norm": "batch normalisation is not lowered yet; remove it or normalise the data beforehand",
+    "embedding": "embeddings are not lowered yet; give one-hot rows to a Linear layer",
+    "pow": "write exp(k * log(x)), or multiply",
+    "pool": "pooling is not lowered yet; reshape and take a mean or amax over the new axes",
+    "gelu": "use ReLU, tanh or SiLU",
+    "lerp": "this comes from Adam; use torch.optim.SGD",
+}
+
+
+def lower_graph(
+    lowering: Lowering,
+    graph: fx.GraphModule,
+    inputs: Sequence[Tensor],
+    *,
+    constant: Callable[[torch.Tensor], Tensor],
+    scalar: Callable[[float], Tensor | None],
+    location: Callable[[fx.Node], str],
+) -> list[Tensor]:
+    """Nodes for every operation of `graph` that its outputs need.
+
+    Args:
+        lowering: receives the nodes.
+        graph: functional aten operations.
+        inputs: one a placeholder.
+        constant: binds a tensor that the graph holds.
+        scalar: the traced scalar that a number stands for, or None for a literal.
+        location: file:line of the user's code behind a node.
+
+    Raises:
+        TraceError: for an operation without a lowering; names it, its place, and what to use instead.
+    """
+    made: dict[fx.Node, Any] = {}
+    remaining = iter(inputs)
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            made[node] = next(remaining)
+        elif node.op == "get_attr":
+            made[node] = constant(getattr(graph, str(node.target)).detach())
+        elif node.op == "output":
+            return [made[result] for result in node.args[0]]
+        elif not _is_bookkeeping(node):
+            made[node] = _lower_node(lowering, node, made, scalar, location)
+    raise TraceError("the traced step has no output; this is a bug in Orebit")
+
+
+def _is_bookkeeping(node: fx.Node) -> bool:
+    """Profiler ranges, and the copies back into inputs that functionalisation leaves at the end."""
+    return "_record_function" in str(node.target) or node.target is torch.ops.aten.copy_.default
+
+
+def _lower_node(
+    lowering: Lowering,
+    node: fx.Node,
+    made: dict[fx.Node, Any],
+    scalar: Callable[[float], Tensor | None],
+    location: Callable[[fx.Node], str],
+) -> Any:
+    def resolve(argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            return made[argument]
+        if isinstance(argument, list | tuple):
+            return [resolve(element) for element in argument]
+        if isinstance(argument, float):
+            traced = scalar(argument)
+            return argument if traced is None else traced
+        return argument
+
+    arguments = [resolve(argument) for argument in node.args]
+    named = {key: resolve(argument) for key, argument in node.kwargs.items()}
+    if node.target is operator.getitem:
+        return arguments[0][arguments[1]]
+    function = LOWERINGS.get(node.target) if isinstance(node.target, OpOverload) else None
+    if function is None:
+        raise TraceError(f"{node.target} at {location(node)} has no lowering. Instead: {_advice(str(node.target))}.")
+    try:
+        lowering.result_type = _result_type(node)
+        return function(lowering, *arguments, **named)
+    except OrebitError as error:
+        raise TraceError(f"{node.target} at {location(node)} cannot be lowered: {error}") from error
+
+
+def _result_type(node: fx.Node) -> DType | None:
+    meta = node.meta.get("tensor_meta")
+    dtype = getattr(meta, "dtype", None)
+    return program_type(dtype) if isinstance(dtype, torch.dtype) else None
+
+
+def _advice(name: str) -> str:
+    for word, advice in ADVICE.items():
+        if word in name:
+            return advice
+    return "write it with Linear layers, sums, means and elementwise operations, or give its result as data"

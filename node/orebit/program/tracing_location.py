@@ -1,0 +1,103 @@
+"""Where in the user's code an operation comes from, forward and backward."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.fx.traceback as fx_traceback
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from orebit.errors import TraceError
+
+TORCH_FOLDER = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+META = "orebit_location"
+
+aten = torch.ops.aten
+# Operations whose result, or whose result's shape, is known only when they run.
+DATA_DEPENDENT = {
+    "aten._local_scalar_dense": "a tensor's value is read as a Python number (.item(), float(), bool(), if)",
+    "aten.is_nonzero": "Python branches on a tensor's value",
+    "aten.nonzero": "the shape of a result depends on data",
+    "aten.masked_select": "the shape of a result depends on data",
+    "aten._unique2": "the shape of a result depends on data",
+    "aten.unique_dim": "the shape of a result depends on data",
+    "aten.unique_consecutive": "the shape of a result depends on data",
+    "aten.equal": "Python asks whether tensors are equal",
+    "aten.repeat_interleave.Tensor": "the shape of a result depends on data",
+}
+
+
+class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes for every operation the line it comes from, in the graph node's metadata; for one of the backward pass,
+    the line of the forward operation that it differentiates. Refuses what depends on data."""
+
+    def __init__(self, model: torch.nn.Module, fallback: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._fallback = fallback
+        self._forward: dict[int, str] = {}
+        self.latest = fallback
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.latest = self._locate()
+        _refuse_data_dependent(func, args, self.latest)
+        fx_traceback.current_meta["custom"] = {META: self.latest}
+        return func(*args, **(kwargs or {}))
+
+    def _locate(self) -> str:
+        node = torch._C._current_autograd_node()
+        if node is not None:
+            number = node._sequence_nr()
+            return f"the backward pass of {self._forward.get(number, self._fallback)}"
+        place = self._user_line(sys._getframe(2))
+        # The autograd node of the operation at hand was just numbered; a composite one has yet to be.
+        following = torch.autograd._get_sequence_nr()
+        self._forward[following - 1] = place
+        self._forward[following] = place
+        return place
+
+    def _user_line(self, frame: FrameType | None) -> str:
+        module = ""
+        while frame is not None and frame.f_code.co_name != "_run_user_step":
+            if not module:
+                module = self._module(frame)
+            if not frame.f_code.co_filename.startswith((TORCH_FOLDER, PACKAGE_FOLDER, "<")):
+                return f"{frame.f_code.co_filename}:{frame.f_lineno}{module}"
+            frame = frame.f_back
+        return self._fallback + module
+
+    def _module(self, frame: FrameType) -> str:
+        owner = frame.f_locals.get("self")
+        name = self._names.get(id(owner))
+        return f", module '{name}' ({type(owner).__name__})" if name else ""
+
+
+def _refuse_data_dependent(func: Any, args: tuple[Any, ...], place: str) -> None:
+    reason = DATA_DEPENDENT.get(str(func)) or DATA_DEPENDENT.get(str(func).rsplit(".", 1)[0])
+    if reason is None and str(func).startswith("aten.index.Tensor") and _has_mask(args[1]):
+        reason = "the shape of a result depends on data (indexing by a mask)"
+    if reason is not None:
+        raise TraceError(
+            f"{reason}: {func} at {place}. A program is the same for all data: use torch.where or a multiplication by"
+            " a mask, keep statistics as tensors, and take SGD as the optimizer if this is the optimizer's own code."
+        )
+
+
+def _has_mask(indices: Any) -> bool:
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+
+
+def caller(skip: Callable[[str], bool] = lambda name: name.startswith((TORCH_FOLDER, PACKAGE_FOLDER, "<"))) -> str:
+    """file:line of the nearest frame outside torch and this package."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and skip(frame.f_code.co_filename):
+        frame = frame.f_back
+    return "the user's code" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

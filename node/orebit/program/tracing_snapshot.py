@@ -1,0 +1,67 @@
+"""Everything that tracing touches, kept and put back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def restored(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
+    """Puts back parameters, gradients, buffers, optimizer state and settings, modes and all random generators."""
+    tensors = [*model.parameters(), *model.buffers()]
+    values = [tensor.detach().clone() for tensor in tensors]
+    gradients = [parameter.grad for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    randomness = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        with nullcontext() if optimizer is None else _restored_optimizer(optimizer):
+            yield
+    finally:
+        copy_into(tensors, values)
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        for module, training in modes:
+            module.training = training
+        random.setstate(randomness[0])
+        np.random.set_state(randomness[1])
+        torch.set_rng_state(randomness[2])
+
+
+@contextmanager
+def _restored_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    defaults = dict(optimizer.defaults)
+    state = {key: _copied(value) for key, value in optimizer.state.items()}
+    try:
+        yield
+    finally:
+        for group, setting in zip(optimizer.param_groups, settings, strict=True):
+            group.update(setting)
+        optimizer.defaults.clear()
+        optimizer.defaults.update(defaults)
+        optimizer.state.clear()
+        optimizer.state.update(state)
+
+
+def _copied(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in entry.items()}
+
+
+def copy_into(tensors: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+    """Overwrites tensors in place, outside autograd."""
+    with torch.no_grad():
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.copy_(value)
+
+
+def seed_everything(python: int, numpy: int, torch_seed: int) -> None:
+    """Seeds the three global generators."""
+    random.seed(python)
+    np.random.seed(numpy)
+    torch.manual_seed(torch_seed)
