@@ -32,6 +32,10 @@ class ExecutionError(OrebitError):
     """A shard cannot be executed here."""
 
 
+class ExecutionStopped(ExecutionError):
+    """A shard was asked to stop between two steps."""
+
+
 class ConformanceError(OrebitError):
     """This machine does not compute the reference bits."""
 
@@ -79,6 +83,14 @@ class AccountError(OrebitError):
 
 class LockedError(OrebitError):
     """Another process uses this OREBIT_HOME."""
+
+
+class JobHalted(OrebitError):
+    """A job cannot go on as it is; going on would waste money."""
+
+
+class ResultRefused(OrebitError):
+    """A node's result contradicts what its lease is for, and is not merged."""
 
 
 class AuditMismatch(OrebitError):

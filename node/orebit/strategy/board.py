@@ -56,6 +56,8 @@ class Batch:
     settled: bool = False
     lost: int = 0
     """Leases that expired, were voided or slashed."""
+    exposed: set[int] = field(default_factory=set)
+    """Grains whose lease was lost after its result had become public."""
 
     @property
     def shards(self) -> int:
@@ -87,6 +89,8 @@ class Task:
     terms: Terms
     url: str
     created: int
+    transaction: bytes
+    """A job's tasks are created in one."""
     batches: list[int] = field(default_factory=list)
     paid: int = 0
     """Paid for primaries."""
@@ -123,6 +127,11 @@ class Board:
         found = self.tasks.get(task)
         return [self.batches[batch] for batch in found.batches] if found else []
 
+    def job_of(self, task: int) -> list[Task]:
+        """The tasks that were created together with this one, itself included."""
+        found = self.tasks.get(task)
+        return [other for other in self.tasks.values() if found and other.transaction == found.transaction]
+
     def find(self, task: int, plan_root: bytes) -> Batch | None:
         """The latest batch of a task with this plan."""
         batch = self.by_plan.get((task, plan_root))
@@ -136,7 +145,10 @@ class Board:
     @apply.register
     def _(self, event: events.TaskCreated) -> None:
         if self.wanted is None or event.task in self.wanted:
-            self.tasks[event.task] = Task(event.task, event.requester, event.terms, event.url, event.place.block)
+            place = event.place
+            self.tasks[event.task] = Task(
+                event.task, event.requester, event.terms, event.url, place.block, place.transaction
+            )
 
     @apply.register
     def _(self, event: events.BatchPosted) -> None:
@@ -236,8 +248,10 @@ class Board:
         """A primary's grains are free again; a primary that lost only its replica goes on."""
         batch = self._primary.pop(lost, None)
         if batch is not None:
-            del batch.leases[lost]
+            lease = batch.leases.pop(lost)
             batch.lost += 1
+            if lease.root is not None:
+                batch.exposed.update(range(lease.first, lease.first + lease.grains))
             return
         primary = self._find(self._replica_of.pop(lost, LeaseId(0)))
         if primary is None:

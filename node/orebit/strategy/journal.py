@@ -23,7 +23,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, run TEXT NOT NULL UNIQUE, spec TEXT NOT NULL, started REAL NOT NULL,
     port INTEGER NOT NULL DEFAULT 0, url TEXT, training INTEGER, averaging INTEGER, block INTEGER,
-    outcome TEXT, result TEXT, accuracy REAL
+    outcome TEXT, result TEXT, accuracy REAL, loss REAL
 );
 CREATE TABLE IF NOT EXISTS batches (
     job INTEGER NOT NULL REFERENCES jobs, plan_root BLOB NOT NULL, kind TEXT NOT NULL, round INTEGER NOT NULL,
@@ -93,6 +93,9 @@ class JobRecord:
     result: tuple[bytes, ...] | None
     """Tensor roots of the final averaged state."""
     accuracy: float | None
+    """Share of held-out rows that the result gets right."""
+    loss: float | None
+    """Mean loss over held-out rows."""
 
 
 class Journal:
@@ -151,12 +154,18 @@ class Journal:
         return self.job(job.id)
 
     def end(
-        self, job: JobRecord, outcome: Outcome, result: tuple[bytes, ...] | None = None, accuracy: float | None = None
+        self,
+        job: JobRecord,
+        outcome: Outcome,
+        result: tuple[bytes, ...] | None = None,
+        accuracy: float | None = None,
+        loss: float | None = None,
     ) -> None:
         roots = None if result is None else json.dumps([root.hex() for root in result])
         self._change(
-            "UPDATE jobs SET outcome = ?, result = ?, accuracy = ? WHERE id = ?", outcome.value, roots, accuracy, job.id
-        )
+            "UPDATE jobs SET outcome = ?, result = ?, accuracy = ?, loss = ? WHERE id = ?",
+            outcome.value, roots, accuracy, loss, job.id,
+        )  # fmt: skip
 
     # Batches
 
@@ -229,6 +238,7 @@ def _job(row: sqlite3.Row) -> JobRecord:
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         result=tuple(map(bytes.fromhex, json.loads(row["result"]))) if row["result"] else None,
         accuracy=row["accuracy"],
+        loss=row["loss"],
     )
 
 

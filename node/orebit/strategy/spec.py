@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from orebit.errors import StorageError
-from orebit.strategy.terms import TaskFile, parse_task_file
+from orebit.strategy.terms import TaskFile
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,25 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A held-out evaluation: a program of one step over the final state, and its constants' tensor roots."""
+    """A held-out measurement. Constants are the trained state's tensors at the places `model`, then `data`."""
 
     program: bytes
-    state: tuple[bytes, ...]
-    constants: tuple[bytes, ...]
-    parameters: tuple[bytes, ...]
-    examples: int
+    """Program root."""
+    steps: int
+    names: tuple[str, ...]
+    """Of the evaluation's own state tensors; `loss` and `accuracy` are what is measured."""
+    initial: tuple[bytes, ...]
+    model: tuple[int, ...]
+    data: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class ModelTensor:
+    """An entry of the model's `state_dict`: where the trained state has it, and its torch type's name."""
+
+    name: str
+    place: int
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,8 @@ class JobSpec:
     averaging: bytes
     """Program root of the averaging step."""
     state_names: tuple[str, ...]
-    """For each state tensor its key in the model's `state_dict`, "" for what is not of the model."""
+    model: tuple[ModelTensor, ...]
+    evaluation: Evaluation | None
     places: tuple[TensorPlace, ...]
     state: tuple[bytes, ...]
     constants: tuple[tuple[bytes, ...], ...]
@@ -52,7 +65,7 @@ class JobSpec:
     steps: int
     interval: int
     settings: dict[str, Any]
-    """The task file, as read."""
+    """The task file with its defaults, plain."""
 
     @property
     def workers(self) -> int:
@@ -65,7 +78,7 @@ class JobSpec:
 
     @property
     def task_file(self) -> TaskFile:
-        return parse_task_file(self.settings, origin=f"the journalled settings of {self.name}")
+        return TaskFile.restore(self.settings)
 
     def encode(self) -> str:
         """Canonical JSON; roots in hex."""
@@ -81,6 +94,8 @@ class JobSpec:
                 program=bytes.fromhex(found["program"]),
                 averaging=bytes.fromhex(found["averaging"]),
                 state_names=tuple(found["state_names"]),
+                model=tuple(ModelTensor(**entry) for entry in found["model"]),
+                evaluation=_evaluation(found["evaluation"]),
                 places=tuple(TensorPlace(place["dtype"], tuple(place["shape"])) for place in found["places"]),
                 state=_roots(found["state"]),
                 constants=tuple(map(_roots, found["constants"])),
@@ -97,6 +112,19 @@ class JobSpec:
     def key(self) -> str:
         """Names the job: equal for equal work on equal terms."""
         return sha256(self.encode().encode()).hexdigest()[:16]
+
+
+def _evaluation(found: dict[str, Any] | None) -> Evaluation | None:
+    if found is None:
+        return None
+    return Evaluation(
+        program=bytes.fromhex(found["program"]),
+        steps=found["steps"],
+        names=tuple(found["names"]),
+        initial=_roots(found["initial"]),
+        model=tuple(found["model"]),
+        data=_roots(found["data"]),
+    )
 
 
 def _roots(values: list[str]) -> tuple[bytes, ...]:

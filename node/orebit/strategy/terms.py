@@ -174,7 +174,7 @@ class TaskFile(_Section):
         average, terms = self.averaging, self.terms
         compute, move = _default(average.compute, terms.compute), _default(average.move, terms.move)
         return Terms(
-            price=_default(average.price, terms.price // 100),
+            price=_default(average.price, max(1, terms.price // 100)),
             compute_seconds=compute,
             reveal_seconds=_default(average.reveal, terms.reveal),
             challenge_seconds=_window(_default(average.challenge, terms.challenge), move, compute),
@@ -190,6 +190,20 @@ class TaskFile(_Section):
             max_grains=1,
             flags=FLAG_OPEN | FLAG_GATED,
             reveal_depth=0,
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Every setting in the units of the chain, defaults included, as JSON has it; `restore` reads it back."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def restore(cls, plain: Mapping[str, Any]) -> TaskFile:
+        """What `plain` gave."""
+        return cls.model_construct(
+            job=plain["job"],
+            terms=TermsSettings.model_construct(**plain["terms"]),
+            averaging=AveragingSettings.model_construct(**plain["averaging"]),
+            run=RunSettings.model_construct(**plain["run"]),
         )
 
     def _default_draw(self, ranged: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,14 @@ def test_averaging_is_an_open_task_at_a_low_price() -> None:
     assert terms.compute_seconds == 20
     assert terms.flags == FLAG_OPEN | FLAG_GATED
     assert terms.draw_bp == 0
+
+
+def test_settings_survive_the_journal() -> None:
+    flags = {"terms.price": "0.5", "terms.draw": "12.5%", "terms.block": "all", "run.grain": 2, "run.call": 0.0}
+    settings = load_task_file(None, flags)
+    restored = TaskFile.restore(json.loads(json.dumps(settings.plain())))
+    assert restored == settings
+    assert restored.training_terms == settings.training_terms
 
 
 def test_calls_replace_the_chains_draw() -> None:

@@ -1,0 +1,93 @@
+"""Everything a requester's process holds open: home (locked), chain, key, journal and store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eth_account.signers.local import LocalAccount
+
+from orebit.chain import keystore
+from orebit.chain.connection import Connection, connect
+from orebit.chain.home import Home
+from orebit.chain.market import Market
+from orebit.chain.registry import Registry
+from orebit.chain.sender import Sender, SenderSettings
+from orebit.chain.token import Token
+from orebit.errors import ConfigError
+from orebit.strategy.journal import Journal
+
+if TYPE_CHECKING:
+    from orebit.store.local import LocalStore
+
+RPC_ENVIRONMENT = "OREBIT_RPC"
+JOURNAL_NAME = "jobs.sqlite"
+
+
+@dataclass(frozen=True)
+class Requester:
+    """One account on one chain, and what it keeps in its home."""
+
+    home: Home
+    connection: Connection
+    market: Market
+    registry: Registry
+    token: Token
+    sender: Sender
+    account: LocalAccount
+    journal: Journal
+    store: LocalStore
+
+
+def rpc_urls(given: Sequence[str] | str | None = None) -> list[str]:
+    """RPC endpoints as given, else of OREBIT_RPC (separated by commas). Raises ConfigError when there are none."""
+    text = given if isinstance(given, str) else ",".join(given or ()) or os.environ.get(RPC_ENVIRONMENT, "")
+    urls = [url.strip() for url in text.split(",") if url.strip()]
+    if not urls:
+        raise ConfigError(f"No RPC endpoint is named. Set {RPC_ENVIRONMENT}, for example to http://127.0.0.1:8545.")
+    return urls
+
+
+def open_journal(home: Home) -> Journal:
+    """The home's jobs."""
+    return Journal(home.path / JOURNAL_NAME)
+
+
+@asynccontextmanager
+async def open_requester(
+    home: Home,
+    *,
+    rpc: Sequence[str] | str | None = None,
+    account: LocalAccount | None = None,
+    poll_seconds: float = 1.0,
+) -> AsyncIterator[Requester]:
+    """Locks the home, unlocks the key (unless an account is given) and connects.
+
+    Raises LockedError, AccountError, ConfigError or ChainError, before anything is written.
+    """
+    from orebit.store.local import LocalStore
+
+    urls = rpc_urls(rpc)
+    with home.lock():
+        key = account or keystore.unlock(home.keystore, keystore.read_password())
+        journal = open_journal(home)
+        try:
+            async with await connect(urls) as connection:
+                settings = SenderSettings(poll_seconds=poll_seconds)
+                async with Sender(connection, key, home.outbox, settings) as sender:
+                    yield Requester(
+                        home=home,
+                        connection=connection,
+                        market=Market(connection),
+                        registry=Registry(connection),
+                        token=Token(connection),
+                        sender=sender,
+                        account=key,
+                        journal=journal,
+                        store=LocalStore(home.blobs),
+                    )
+        finally:
+            journal.close()
