@@ -1,4 +1,4 @@
-"""Brownie without its pytest plugin: one embedded chain a session, on a port that is free, reverted after every test."""
+"""Brownie without its pytest plugin: an embedded chain on a free port, reverted after every test."""
 
 from __future__ import annotations
 
