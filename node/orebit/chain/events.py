@@ -15,6 +15,9 @@ from orebit.chain.deployment import Deployment
 from orebit.chain.types import LeaseId, Terms
 from orebit.errors import ChainError
 
+CONTRACTS = abi.CONTRACTS
+"""Every contract whose events are known here."""
+
 
 @dataclass(frozen=True)
 class Place:

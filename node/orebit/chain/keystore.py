@@ -12,7 +12,7 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_utils.address import to_checksum_address
+from eth_utils.address import is_address, to_checksum_address
 
 from orebit.errors import AccountError, StorageError
 
@@ -37,6 +37,29 @@ def import_keystore(path: Path, source: Path, password: str) -> LocalAccount:
     account = unlock(source, password)
     _write(path, _read(source))
     return account
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises `AccountError` when there is a keystore already, before anybody is asked for a password."""
+    if path.exists():
+        raise _existing(path)
+
+
+def is_keystore(file: Path) -> bool:
+    """Whether a file holds a JSON object rather than a bare key. Raises `AccountError` when it cannot be read."""
+    return _text(file).lstrip().startswith("{")
+
+
+def read_key(file: Path) -> str:
+    """The private key, in hex, of a file that holds nothing else."""
+    return _text(file).strip()
+
+
+def parse_address(text: str) -> str:
+    """An address in checksum form. Raises `AccountError` for anything else."""
+    if not is_address(text):
+        raise AccountError(f"{text!r} is not an address: it must be 0x and 40 hexadecimal digits.")
+    return to_checksum_address(text)
 
 
 def unlock(path: Path, password: str) -> LocalAccount:
@@ -117,9 +140,7 @@ def _write(path: Path, content: Any) -> None:
             os.fsync(file.fileno())
         os.link(draft, path)
     except FileExistsError as error:
-        raise AccountError(
-            f"There is a keystore at {path} already; it is left as it is. Move it away, or use another OREBIT_HOME."
-        ) from error
+        raise _existing(path) from error
     except OSError as error:
         raise StorageError(f"The keystore {path} cannot be written ({error.strerror}). Nothing was stored.") from error
     finally:
@@ -139,6 +160,21 @@ def _read(path: Path) -> Any:
     if not isinstance(content, dict):
         raise _malformed(path, TypeError("it is no JSON object"))
     return content
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AccountError(
+            f"The file {file} cannot be read ({error}). Name a keystore or a file with a key."
+        ) from error
+
+
+def _existing(path: Path) -> AccountError:
+    return AccountError(
+        f"There is a keystore at {path} already; it is left as it is. Move it away, or use another OREBIT_HOME."
+    )
 
 
 def _malformed(path: Path, error: Exception) -> AccountError:
