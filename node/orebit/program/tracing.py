@@ -57,8 +57,8 @@ class StateTensor:
 class CapturedStep:
     """A step as a functional graph.
 
-    The graph's placeholders are the state tensors, then the batch's tensors; its outputs are the new state, then what the
-    step returned. `scalars` says which expression of hyper-parameters a number in the graph is.
+    The graph's placeholders are the state tensors, then the batch's tensors; its outputs are the new state, then what
+    the step returned. `scalars` says which expression of hyper-parameters a number in the graph is.
     """
 
     graph: fx.GraphModule

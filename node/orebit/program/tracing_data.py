@@ -22,7 +22,7 @@ PACKED_SCALES = (255, 1)
 
 @dataclass(frozen=True)
 class Column:
-    """One tensor of a dataset. `stored` / `scale` is the original in f32; a scale of 0 says that it is stored as it is."""
+    """One tensor of a dataset: `stored` / `scale` is the original in f32; with a scale of 0 it is stored as it is."""
 
     stored: Array
     scale: int

@@ -49,7 +49,7 @@ class Training:
         seed: of the shuffles, 0 to 2^63 - 1.
         checkpoint: steps between checkpoints; a quarter of `steps` when not given.
         bits: of the exact products, 4 to 22.
-        schedule: hyper-parameters by name (`lr`, `momentum`, ...) for a round from 0, where they are not the optimizer's.
+        schedule: hyper-parameters by name (`lr`, `momentum`, ...) of a round from 0, where not the optimizer's.
     """
 
     model: torch.nn.Module

@@ -14,7 +14,7 @@ SHUFFLE_SITE = 0x5FF1E
 
 
 def positions(lowering: Lowering, step: Tensor, rows: int, batch: int) -> Tensor:
-    """i64[batch]: where step `step` (i64, rank 0) stands in its epoch. What is left over at an epoch's end is skipped."""
+    """i64[batch]: where step `step` (i64, rank 0) stands in its epoch. Rows that fill no batch are skipped."""
     per_epoch = rows // batch
     return lowering.map(lambda s: s.rem(per_epoch) * batch + s.builder.index(0), step, shape=(batch,))
 
