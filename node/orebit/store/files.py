@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,8 +99,8 @@ class Folder:
 
     def partial(self, name: bytes, target: Path) -> Partial:
         """The partial file of a download that will end at `target`; of its own if another download holds it."""
-        shared = Partial(self, self._partial / name.hex(), target)
-        return shared if shared.held else Partial(self, self._partial / secrets.token_hex(16), target)
+        shared = Partial(self, self._partial / name.hex(), target, keep=True)
+        return shared if shared.held else Partial(self, self._partial / secrets.token_hex(16), target, keep=False)
 
     def refuse_without_room(self, size: int) -> None:
         """Raises StorageError when the disk has less than `size` bytes free."""
@@ -130,13 +131,17 @@ class Folder:
 class Partial:
     """The verified beginning of a download, kept across sources and restarts; not `held` where another download has it.
 
-    The bytes found in it are claims like a stranger's: the downloader checks them before it counts them.
+    The bytes found in it are claims like a stranger's: the downloader checks them before it counts them. Its methods
+    may run in threads: one that is still busy when the download is cancelled must not meet a descriptor that was
+    closed, and meanwhile given to another file.
     """
 
-    def __init__(self, folder: Folder, path: Path, target: Path) -> None:
+    def __init__(self, folder: Folder, path: Path, target: Path, *, keep: bool) -> None:
         self._folder = folder
         self._path = path
         self._target = target
+        self._keep = keep
+        self._busy = threading.RLock()
         with disk_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             self.held = self._lock()
@@ -156,34 +161,40 @@ class Partial:
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
-        with disk_errors(self._path):
+        with self._busy, disk_errors(self._path):
             return os.pread(self._descriptor, size, offset)
 
     def truncate(self, length: int) -> None:
         """Forget everything from `length` on."""
-        with disk_errors(self._path):
+        with self._busy, disk_errors(self._path):
             os.ftruncate(self._descriptor, length)
-        self.length = length
+            self.length = length
 
     def append(self, data: Buffer) -> None:
         """Add bytes at the end."""
-        with disk_errors(self._target):
+        with self._busy, disk_errors(self._target):
             os.lseek(self._descriptor, self.length, os.SEEK_SET)
             _write_all(self._descriptor, data)
-        self.length += memoryview(data).nbytes
+            self.length += memoryview(data).nbytes
 
     def finish(self) -> None:
         """The file is whole: make it durable and move it to its place."""
-        with disk_errors(self._target):
+        with self._busy, disk_errors(self._target):
             os.fsync(self._descriptor)
             self._folder.settle(self._path, self._target, durable=True)
-        self.close()
+            self._close()
 
     def close(self) -> None:
-        """Let go of the file; what it holds stays for the next attempt."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of the file; what it holds stays for the next attempt, if the next can find it."""
+        with self._busy, disk_errors(self._path):
+            if self._descriptor >= 0:
+                self._close()
+                if not self._keep:
+                    self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def _write_all(descriptor: int, data: Buffer) -> None:

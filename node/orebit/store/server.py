@@ -16,6 +16,7 @@ from orebit.store.local import Extent, LocalStore
 
 MAX_NODES = 8192
 MAX_STREAMS = 64
+WAIT_SECONDS = 10.0
 CHUNK = 256 << 10
 WRITE_SECONDS = 30.0
 
@@ -76,7 +77,7 @@ class _Server:
     def __init__(self, store: LocalStore, visible: Visible) -> None:
         self._store = store
         self._visible = visible
-        self._streams = 0
+        self._slots = asyncio.Semaphore(MAX_STREAMS)
 
     def guard(self, handler: Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]) -> Handler:
         """Parse and check the root, bound the requests under way, and turn our errors into answers."""
@@ -85,9 +86,7 @@ class _Server:
             root = _root(request)
             if not self._visible(root):
                 raise _missing()
-            if self._streams >= MAX_STREAMS:
-                raise web.HTTPServiceUnavailable(text="too many requests at once", headers={"Retry-After": "1"})
-            self._streams += 1
+            await self._take_slot()
             try:
                 return await handler(request, root)
             except (BlobMissing, BlobCorrupt):
@@ -97,9 +96,15 @@ class _Server:
             except OrebitError as error:
                 raise web.HTTPInternalServerError(text="this node cannot read its store") from error
             finally:
-                self._streams -= 1
+                self._slots.release()
 
         return handle
+
+    async def _take_slot(self) -> None:
+        try:
+            await asyncio.wait_for(self._slots.acquire(), WAIT_SECONDS)
+        except TimeoutError:
+            raise web.HTTPServiceUnavailable(text="too many requests at once", headers={"Retry-After": "5"}) from None
 
     async def health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

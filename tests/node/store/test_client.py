@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from aiohttp import web
 from tampering import Requests, replace_body
 
 from orebit.commitment import LEAF_SIZE, ListKind, TensorHead
-from orebit.errors import BlobCorrupt, BlobMissing, BlobTooLarge, CommitmentError
+from orebit.errors import BlobCorrupt, BlobMissing, BlobTooLarge, CommitmentError, StorageError
 from orebit.store import BlobClient, Limits, LocalStore
 
 Noise = Callable[..., Any]
@@ -319,3 +321,51 @@ async def test_blocks(session, store, origin, start) -> None:
         await client.fetch_block(node, 4, 2, [source])
     assert await client.fetch_block(node, 3, 2, [source]) == entries
     assert await client.fetch_block(entries[0], 1, 0, []) == [entries[0]]
+
+
+async def test_a_disk_that_fills_up_during_a_download(session, store, origin, start, noise, monkeypatch) -> None:
+    head = origin.put_array(noise(3000, 256))
+    source = await start(origin)
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if os.fstat(descriptor).st_size > 1 << 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    client = BlobClient(session, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StorageError, match="Free some space"):
+            await client.fetch_tensor(head.root, [source])
+    assert not store.has(head.root)
+    await client.fetch_tensor(head.root, [source])
+    assert np.array_equal(store.tensor(head.root)[1], origin.tensor(head.root)[1])
+
+
+async def test_a_cancelled_download_continues_where_it_was(session, store, origin, start, noise) -> None:
+    head = origin.put_array(noise(64, 256))
+    begun = asyncio.Event()
+
+    async def stall(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path.count("/") != 2:
+            return await handler(request)
+        response = web.StreamResponse()
+        response.content_length = head.size
+        await response.prepare(request)
+        await response.write(origin.tensor(head.root)[1].tobytes()[: 10 * LEAF_SIZE + 3])
+        begun.set()
+        await asyncio.sleep(5)
+        return response
+
+    client = BlobClient(session, store)
+    fetch = asyncio.create_task(client.fetch_tensor(head.root, [await start(origin, stall)]))
+    await begun.wait()
+    await asyncio.sleep(0.1)
+    fetch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetch
+    requests = Requests()
+    await client.fetch_tensor(head.root, [await start(origin, requests.count)])
+    ranges = [headers.get("Range") for path, headers in requests.headers if path.count("/") == 2]
+    assert ranges == [f"bytes={10 * LEAF_SIZE}-{64 * LEAF_SIZE - 1}"]

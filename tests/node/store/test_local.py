@@ -286,3 +286,6 @@ def test_two_downloads_of_one_tensor_do_not_share_a_file(store) -> None:
     assert first.read(0, 9) == b"first" and second.read(0, 9) == b"2nd"
     first.close()
     second.close()
+    assert [path.name for path in files(store, "partial")] == [head.raw_root.hex()]
+    with pytest.raises(StorageError):
+        second.append(b"late")

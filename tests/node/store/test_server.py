@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import numpy as np
 import pytest
 from aiohttp import web
 
 from orebit.commitment import ListKind, Shard
 from orebit.errors import ConfigError
-from orebit.store import blob_routes, serve
+from orebit.store import blob_routes, serve, server
 
 
 @pytest.fixture
@@ -126,3 +129,18 @@ async def test_a_port_in_use(start, origin) -> None:
     with pytest.raises(ConfigError, match="in use by another program"):
         async with serve(app, "127.0.0.1", int(url.rsplit(":", 1)[1])):
             pass
+
+
+async def test_requests_beyond_the_bound_wait_and_are_then_refused(session, origin, start, noise, monkeypatch) -> None:
+    monkeypatch.setattr(server, "MAX_STREAMS", 1)
+    monkeypatch.setattr(server, "WAIT_SECONDS", 0.2)
+    head = origin.put_array(noise(10, 10))
+    url = await start(origin)
+    preimage, held = origin.preimage, threading.Event()
+    monkeypatch.setattr(origin, "preimage", lambda root: held.wait(5) and preimage(root))
+    slow = asyncio.create_task(get(session, f"{url}/blobs/{head.root.hex()}/head"))
+    await asyncio.sleep(0.1)
+    assert (await get(session, f"{url}/blobs/{head.root.hex()}"))[0] == 503
+    held.set()
+    assert (await slow)[0] == 200
+    assert (await get(session, f"{url}/blobs/{head.root.hex()}"))[0] == 200
