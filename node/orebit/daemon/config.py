@@ -48,6 +48,8 @@ class Limits(_Section):
     input_bytes: int = Field(default=4 << 30, ge=1)
     tensor_elements: int = Field(default=1 << 30, ge=1)
     steps: int = Field(default=1_000_000, ge=1)
+    # Positions of all iteration spaces of one step: what a step costs, known without executing it.
+    step_operations: int = Field(default=1 << 36, ge=1)
     # Part of the time a lease allows that this machine may plan to use.
     time_share: float = Field(default=0.7, gt=0, le=1)
 
@@ -104,6 +106,15 @@ def load_config(home: Path, environment: Mapping[str, str] | None = None) -> Nod
         return NodeConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(path, text, error)) from None
+
+
+def make_config(**values: object) -> NodeConfig:
+    """A configuration from options. Raises ConfigError, naming the option that is wrong."""
+    try:
+        return NodeConfig.model_validate(values)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors())
+        raise ConfigError(f"These settings are refused: {'; '.join(faults)}. Nothing was written.") from None
 
 
 def _explain(path: Path, text: str, error: ValidationError) -> str:
@@ -168,5 +179,6 @@ program_nodes = {config.limits.program_nodes}
 input_bytes = {config.limits.input_bytes}
 tensor_elements = {config.limits.tensor_elements}
 steps = {config.limits.steps}
+step_operations = {config.limits.step_operations}
 time_share = {config.limits.time_share}
 """

@@ -49,7 +49,6 @@ class Situation:
     """All that a decision about one lease may depend on.
 
     `computed`: the root to be committed is known. `confirmations`: how deep the draw's block must lie before a reveal.
-    `peer`: the pair's other side as the chain has it, None without one.
     """
 
     info: LeaseInfo
@@ -58,7 +57,6 @@ class Situation:
     computed: bool
     draw: Draw = Draw.OPEN
     confirmations: int = 0
-    peer: LeaseInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,8 @@ def _slashed(situation: Situation) -> Decision:
 
 def _leased(situation: Situation) -> Decision:
     info = situation.info
+    if info.replica:
+        return Decision(Action.EXPIRE, "the replica was not committed in time")
     if passed(info, situation.terms, situation.clock):
         return Decision(Action.EXPIRE, "the time to commit is over")
     if not situation.computed:
@@ -126,50 +126,37 @@ def _committed(situation: Situation) -> Decision:
 
 
 def _paired(situation: Situation) -> Decision:
-    return _paired_replica(situation) if situation.info.replica else _paired_primary(situation)
-
-
-def _paired_replica(situation: Situation) -> Decision:
-    info = situation.info
-    if passed(info, situation.terms, situation.clock):
+    if not situation.info.replica:
+        return _primarys_turn(situation, "a replica is re-executing the drawn block", "its replica did not commit")
+    if passed(situation.info, situation.terms, situation.clock):
         return Decision(Action.EXPIRE, "the time to commit the replica is over")
     if not situation.computed:
-        return Decision(Action.COMPUTE, "re-executing the drawn block", until=info.deadline)
-    return Decision(Action.COMMIT, "re-executed", until=info.deadline)
-
-
-def _paired_primary(situation: Situation) -> Decision:
-    info = situation.info
-    if not _peer_is_late(situation):
-        return Decision(Action.WAIT, "a replica is re-executing the drawn block", until=info.deadline)
-    return _reveal_deserted(situation, "its replica did not commit")
+        return Decision(Action.COMPUTE, "re-executing the drawn block", until=situation.info.deadline)
+    return Decision(Action.COMMIT, "re-executed", until=situation.info.deadline)
 
 
 def _both(situation: Situation) -> Decision:
     info = situation.info
-    if info.replica:
-        if passed(info, situation.terms, situation.clock):
-            return Decision(Action.EXPIRE, "the time to reveal the replica is over")
-        if not situation.computed:
-            return Decision(Action.COMPUTE, "re-executing again what was committed", until=info.deadline)
-        return Decision(Action.REVEAL, "both have committed", until=info.deadline)
-    if _peer_is_late(situation):
-        return _reveal_deserted(situation, "its replica did not reveal")
-    return Decision(Action.WAIT, "waiting for the replica's reveal", until=info.deadline)
-
-
-def _reveal_deserted(situation: Situation, why: str) -> Decision:
-    info = situation.info
-    if passed(info, situation.terms, situation.clock) and info.peer == 0:
-        return Decision(Action.EXPIRE, f"{why}, and the time to reveal alone is over")
+    if not info.replica:
+        return _primarys_turn(situation, "waiting for the replica's reveal", "its replica did not reveal")
+    if info.peer == 0 or passed(info, situation.terms, situation.clock):
+        return Decision(Action.EXPIRE, "the time to reveal the replica is over")
     if not situation.computed:
-        return Decision(Action.COMPUTE, "computing again what was committed", until=info.deadline)
-    return Decision(Action.REVEAL, why, until=info.deadline)
+        return Decision(Action.COMPUTE, "re-executing again what was committed", until=info.deadline)
+    return Decision(Action.REVEAL, "both have committed", until=info.deadline)
 
 
-def _peer_is_late(situation: Situation) -> bool:
-    peer = situation.peer
-    return peer is None or passed(peer, situation.terms, situation.clock)
+def _primarys_turn(situation: Situation, waiting: str, deserted: str) -> Decision:
+    """A primary waits for its replica; deserted, it has another reveal time to reveal alone."""
+    info, terms = situation.info, situation.terms
+    if not passed(info, terms, situation.clock):
+        return Decision(Action.WAIT, waiting, until=info.deadline)
+    turn = info.deadline + terms.reveal_seconds
+    if situation.clock.timestamp > turn and situation.clock.block > info.block_number + 2 * DEADLINE_BLOCKS:
+        return Decision(Action.EXPIRE, f"{deserted}, and the time to reveal alone is over")
+    if not situation.computed:
+        return Decision(Action.COMPUTE, "computing again what was committed", until=turn)
+    return Decision(Action.REVEAL, deserted, until=turn)
 
 
 def _half_revealed(situation: Situation) -> Decision:
@@ -216,3 +203,27 @@ _BY_STATE = {
     LeaseState.CONTESTED: _contested,
     LeaseState.SLASHED: _slashed,
 }
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """An exit that anyone may take of somebody's primary lease (`on_peer`: of its replica)."""
+
+    resolve: bool = False
+    on_peer: bool = False
+
+
+def overdue(info: LeaseInfo, terms: Terms, clock: Clock, grace: int) -> Overdue | None:
+    """The exit from a stranger's primary lease that is due for `grace` seconds; None where its sides may still act."""
+    then = Clock(clock.block, clock.timestamp - grace)
+    state = info.state
+    if state is LeaseState.CONTESTED:
+        return Overdue(resolve=True) if passed(info, terms, then) and not info.games else None
+    if state in (LeaseState.PAIRED, LeaseState.BOTH):
+        if not passed(info, terms, then):
+            return None
+        turn = Clock(clock.block - DEADLINE_BLOCKS, then.timestamp - terms.reveal_seconds)
+        return Overdue(on_peer=not passed(info, terms, turn))
+    if state in (LeaseState.LEASED, LeaseState.COMMITTED, LeaseState.CALLED, LeaseState.HALF_REVEALED):
+        return Overdue() if passed(info, terms, then) else None
+    return None

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ CREATE TABLE IF NOT EXISTS intents (
 CREATE TABLE IF NOT EXISTS leases (
     lease TEXT PRIMARY KEY, replica INTEGER NOT NULL, task INTEGER NOT NULL, batch INTEGER NOT NULL,
     first_shard INTEGER NOT NULL, shards INTEGER NOT NULL, plan_root BLOB NOT NULL, requester TEXT NOT NULL,
-    stake TEXT NOT NULL, taken_at REAL NOT NULL, root BLOB, closed TEXT, closed_at REAL
+    stake TEXT NOT NULL, taken_at REAL NOT NULL,
+    log2 INTEGER NOT NULL, root BLOB, closed TEXT, closed_at REAL
 );
 CREATE TABLE IF NOT EXISTS progress (
     lease TEXT NOT NULL, shard INTEGER NOT NULL, checkpoint INTEGER NOT NULL, state_root BLOB NOT NULL,
@@ -55,7 +57,10 @@ CREATE TABLE IF NOT EXISTS batches (
     batch INTEGER PRIMARY KEY, block INTEGER NOT NULL, task INTEGER NOT NULL, plan_root BLOB NOT NULL,
     settled INTEGER NOT NULL DEFAULT 0  -- block, 0: not yet
 );
-CREATE TABLE IF NOT EXISTS strangers (lease TEXT PRIMARY KEY, block INTEGER NOT NULL, batch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS strangers (
+    lease TEXT PRIMARY KEY, block INTEGER NOT NULL, batch INTEGER NOT NULL, phase TEXT NOT NULL, since INTEGER NOT NULL,
+    hash BLOB
+);
 """
 
 # Who a blob belongs to when it is no lease's secret.
@@ -80,7 +85,11 @@ class Intent:
 
 @dataclass(frozen=True)
 class LeaseRecord:
-    """One of this node's leases. `root`: the result root (replica: block root) it computed; `closed`: how it ended."""
+    """One of this node's leases.
+
+    `log2`: of a replica, the height of the block it re-executes. `root`: the result root (replica: the block's raw
+    node) that it computed. `closed`: how it ended.
+    """
 
     lease: LeaseId
     replica: bool
@@ -92,6 +101,7 @@ class LeaseRecord:
     requester: str
     stake: int
     taken_at: float
+    log2: int = 0
     root: bytes | None = None
     closed: str | None = None
 
@@ -110,6 +120,28 @@ class BatchHint:
     plan_root: bytes
 
 
+class Phase(StrEnum):
+    """Where another node's lease was when last heard of."""
+
+    LEASED = "leased"
+    COMMITTED = "committed"
+    CALLED = "called"
+    PAIRED = "paired"
+    REVEALED = "revealed"
+    CONTESTED = "contested"
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Another node's lease; `since` is its phase's first block, `commitment` what it committed."""
+
+    lease: LeaseId
+    batch: int
+    phase: Phase
+    since: int
+    commitment: bytes | None = None
+
+
 class Journal:
     """The durable memory of one node, safe to use from any thread. Raises StorageError when the disk fails."""
 
@@ -126,6 +158,8 @@ class Journal:
                 f"The journal {path} cannot be opened: {error}. Free some disk, or restore the file from a backup."
             ) from error
         self._path = path
+        rows = self._read("SELECT root FROM blobs WHERE lease = ?", PUBLIC)
+        self._public = {bytes(root) for (root,) in rows}
 
     def close(self) -> None:
         with self._lock:
@@ -134,6 +168,9 @@ class Journal:
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._base.in_transaction:
+                yield self._base
+                return
             try:
                 self._base.execute("BEGIN IMMEDIATE")
                 try:
@@ -158,6 +195,17 @@ class Journal:
                 return self._base.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise StorageError(f"The journal {self._path} cannot be read: {error}.") from error
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything written inside, by this thread, becomes durable together or not at all."""
+        with self._write():
+            yield
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, for an event reader that moves its cursor within `transaction`."""
+        return self._base
 
     # Settings that outlive the process
 
@@ -195,6 +243,11 @@ class Journal:
         with self._write() as base:
             base.executemany("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?)", rows)
 
+    def expect(self, intent: Intent) -> None:
+        """An event says that this slot holds a lease of ours, whoever asked for it: it is to be looked at."""
+        row = (intent.slot, intent.batch, intent.first, intent.grains, intent.primary and key_of(intent.primary))
+        self._run("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?, ?)", *row)
+
     def intents(self) -> list[Intent]:
         return [
             Intent(slot, batch, first, grains, None if primary is None else LeaseId(primary, 16))
@@ -209,10 +262,10 @@ class Journal:
         with self._write() as base:
             base.execute("DELETE FROM intents WHERE slot = ?", (slot,))
             base.execute(
-                "INSERT OR IGNORE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
+                "INSERT OR IGNORE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
                 (
                     key_of(record.lease), int(record.replica), record.task, record.batch, record.first_shard,
-                    record.shards, record.plan_root, record.requester, str(record.stake), record.taken_at,
+                    record.shards, record.plan_root, record.requester, str(record.stake), record.taken_at, record.log2,
                 ),
             )  # fmt: skip
 
@@ -220,8 +273,8 @@ class Journal:
         """Leases still open, or those closed, oldest first."""
         test = "IS NOT NULL" if closed else "IS NULL"
         rows = self._read(
-            "SELECT lease, replica, task, batch, first_shard, shards, plan_root, requester, stake, taken_at, root,"
-            f" closed FROM leases WHERE closed {test} ORDER BY taken_at, lease"
+            "SELECT lease, replica, task, batch, first_shard, shards, plan_root, requester, stake, taken_at, log2,"
+            f" root, closed FROM leases WHERE closed {test} ORDER BY taken_at, lease"
         )
         return [
             LeaseRecord(
@@ -287,20 +340,27 @@ class Journal:
 
     def own_blobs(self, lease: LeaseId | None, roots: Iterable[bytes]) -> None:
         """Blobs of a lease not yet revealed, or (None) of what is public already."""
-        owner = PUBLIC if lease is None else key_of(lease)
+        owned = list(roots)
         with self._write() as base:
-            base.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", [(root, owner) for root in roots])
+            owner = PUBLIC if lease is None else key_of(lease)
+            base.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", [(root, owner) for root in owned])
+        if lease is None:
+            self._public.update(owned)
 
     def publish(self, lease: LeaseId) -> None:
         """The lease is revealed: its blobs are everybody's."""
+        name = key_of(lease)
+        roots = [bytes(root) for (root,) in self._read("SELECT root FROM blobs WHERE lease = ?", name)]
+        if not roots:
+            return
         with self._write() as base:
-            base.execute(
-                "INSERT OR IGNORE INTO blobs SELECT root, ? FROM blobs WHERE lease = ?", (PUBLIC, key_of(lease))
-            )
-            base.execute("DELETE FROM blobs WHERE lease = ?", (key_of(lease),))
+            base.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", [(root, PUBLIC) for root in roots])
+            base.execute("DELETE FROM blobs WHERE lease = ?", (name,))
+        self._public.update(roots)
 
     def is_public(self, root: bytes) -> bool:
-        return bool(self._read("SELECT 1 FROM blobs WHERE root = ? AND lease = ?", root, PUBLIC))
+        """Whether a blob may be served; from memory, for a server's event loop."""
+        return root in self._public
 
     # Acts on the chain
 
@@ -340,6 +400,11 @@ class Journal:
             totals[kind] = totals.get(kind, 0) + int(amount)
         return totals
 
+    def last_money(self, lease: LeaseId) -> str | None:
+        """How a lease ended for this node, as far as events told: paid, penalty or slashed."""
+        rows = self._read("SELECT kind FROM money WHERE lease = ? ORDER BY block DESC, log DESC", key_of(lease))
+        return str(rows[0][0]) if rows else None
+
     def see_task(self, block: int, hint: TaskHint) -> None:
         self._run("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", hint.task, block, hint.requester, hint.url)
 
@@ -360,17 +425,45 @@ class Journal:
 
     def see_stranger(self, block: int, lease: LeaseId, batch: int) -> None:
         """Another node's lease lives: it may be drawn, contested or left overdue."""
-        self._run("INSERT OR REPLACE INTO strangers VALUES (?, ?, ?)", key_of(lease), block, batch)
+        self._run(
+            "INSERT OR REPLACE INTO strangers VALUES (?, ?, ?, ?, ?, NULL)",
+            key_of(lease),
+            block,
+            batch,
+            Phase.LEASED,
+            block,
+        )
+
+    def move_stranger(self, lease: LeaseId, phase: Phase, block: int, commitment: bytes | None = None) -> None:
+        """Its state changed at `block`. A contest is not undone by the reveal that caused it."""
+        self._run(
+            "UPDATE strangers SET phase = ?, since = ?, hash = coalesce(?, hash) WHERE lease = ?"
+            " AND NOT (phase = ? AND ? = ?)",
+            phase, block, commitment, key_of(lease), Phase.CONTESTED, phase, Phase.REVEALED,
+        )  # fmt: skip
+
+    def call_stranger(self, lease: LeaseId) -> None:
+        """Its requester called it: it is drawn whatever chance says, and the commit's block stays."""
+        self._run("UPDATE strangers SET phase = ? WHERE lease = ?", Phase.CALLED, key_of(lease))
 
     def forget_stranger(self, lease: LeaseId) -> None:
         self._run("DELETE FROM strangers WHERE lease = ?", key_of(lease))
 
-    def strangers(self) -> dict[LeaseId, int]:
-        """Other nodes' leases that may live, and their batches."""
-        return {
-            LeaseId(lease, 16): batch
-            for lease, batch in self._read("SELECT lease, batch FROM strangers ORDER BY block, lease")
-        }
+    def strangers(self, *phases: Phase) -> list[Stranger]:
+        """Other nodes' leases that may live, in these phases or in any."""
+        wanted = phases or tuple(Phase)
+        rows = self._read(
+            f"SELECT lease, batch, phase, since, hash FROM strangers WHERE phase IN ({', '.join('?' * len(wanted))})"
+            " ORDER BY block, lease",
+            *wanted,
+        )
+        return [
+            Stranger(LeaseId(lease, 16), batch, Phase(phase), since, root) for lease, batch, phase, since, root in rows
+        ]
+
+    def batch(self, batch: int) -> BatchHint | None:
+        rows = self._read("SELECT batch, task, plan_root FROM batches WHERE batch = ?", batch)
+        return BatchHint(*rows[0]) if rows else None
 
     def roll_back(self, block: int) -> None:
         """The chain dropped everything after `block`: forget what its events told; the new chain's follow."""

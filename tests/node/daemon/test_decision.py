@@ -125,18 +125,25 @@ class TestPair:
         assert act(info).action is Action.COMMIT
         assert act(info, LATE).action is Action.EXPIRE
 
-    def test_a_primary_waits_for_its_replica(self) -> None:
-        info = lease(LeaseState.PAIRED, paired=True)
-        assert act(info, peer=lease(LeaseState.PAIRED, replica=True)).action is Action.WAIT
+    @pytest.mark.parametrize("state", [LeaseState.PAIRED, LeaseState.BOTH])
+    def test_a_primary_waits_for_its_replica(self, state: LeaseState) -> None:
+        assert act(lease(state, paired=True)).action is Action.WAIT
 
-    def test_a_deserted_primary_reveals_alone(self) -> None:
-        info = lease(LeaseState.PAIRED, paired=True)
-        assert act(info, LATE, peer=lease(LeaseState.PAIRED, replica=True)).action is Action.REVEAL
+    @pytest.mark.parametrize("state", [LeaseState.PAIRED, LeaseState.BOTH])
+    def test_a_deserted_primary_reveals_alone_in_its_own_turn(self, state: LeaseState) -> None:
+        info = lease(state, paired=True)
+        turn = DEADLINE + TERMS.reveal_seconds
+        assert act(info, Clock(BLOCK + 33, DEADLINE + 1)).action is Action.REVEAL
+        assert act(info, Clock(BLOCK + 33, turn + 1)).action is Action.REVEAL
+        assert act(info, Clock(BLOCK + 65, turn)).action is Action.REVEAL
+        assert act(info, Clock(BLOCK + 65, turn + 1)).action is Action.EXPIRE
+
+    @pytest.mark.parametrize("state", [LeaseState.LEASED, LeaseState.BOTH])
+    def test_a_replica_left_alone_has_missed_its_turn(self, state: LeaseState) -> None:
+        assert act(lease(state, replica=True)).action is Action.EXPIRE
 
     def test_the_replica_reveals_first(self) -> None:
         assert act(lease(LeaseState.BOTH, replica=True, paired=True)).action is Action.REVEAL
-        primary = act(lease(LeaseState.BOTH, paired=True), peer=lease(LeaseState.BOTH, replica=True))
-        assert primary.action is Action.WAIT
 
     def test_then_the_primary_opens_its_block(self) -> None:
         assert act(lease(LeaseState.HALF_REVEALED, paired=True)).action is Action.REVEAL_PAIRED

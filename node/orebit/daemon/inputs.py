@@ -1,0 +1,161 @@
+"""What a shard reads: fetched from strangers, checked whole and bounded before any stake is locked behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy.typing as npt
+import structlog
+
+from orebit.commitment import TensorHead
+from orebit.daemon.config import Limits
+from orebit.daemon.journal import Journal
+from orebit.errors import BlobMissing, ProgramError
+from orebit.executor.reference import ReferenceExecutor
+from orebit.program.descriptor import Kind, Source
+from orebit.program.graph import Program
+from orebit.store import BlobClient, LocalStore, Plan, PlanShard
+
+log = structlog.get_logger(__name__)
+
+Array = npt.NDArray[Any]
+
+
+class Inputs:
+    """Plans, programs and tensors of shards: `fetch` brings and checks them, the rest reads the local store."""
+
+    def __init__(self, store: LocalStore, client: BlobClient, journal: Journal, limits: Limits) -> None:
+        self._store = store
+        self._client = client
+        self._journal = journal
+        self._limits = limits
+        self._plans: dict[bytes, Plan] = {}
+        self.program = lru_cache(maxsize=64)(self._program)
+
+    async def fetch(self, plan_root: bytes, sources: Sequence[str], first: int, count: int) -> Plan:
+        """Brings everything that shards [first, first + count) of a plan read into the store, and checks it.
+
+        Raises ProgramError, BlobTooLarge, BlobMissing, BlobCorrupt or CommitmentError with the reason not to lease.
+        """
+        plan = await self._client.fetch_plan(plan_root, sources)
+        if first + count > len(plan.shards):
+            raise ProgramError(f"the plan {plan_root.hex()} has {len(plan.shards)} shards, fewer than its batch says")
+        everywhere = [*sources, *(source for source in plan.sources if source not in sources)]
+        for entry in plan.shards[first : first + count]:
+            await self._fetch_shard(entry, plan, everywhere)
+        self._publish(plan_root, plan.shards[first : first + count])
+        return plan
+
+    async def _fetch_shard(self, entry: PlanShard, plan: Plan, sources: Sequence[str]) -> None:
+        if entry.steps > self._limits.steps:
+            raise ProgramError(f"a shard of {entry.steps} steps exceeds this node's limit of {self._limits.steps}")
+        await self._client.fetch_program(entry.program, sources)
+        program = await asyncio.to_thread(self.program, entry.program)
+        inputs = await self._client.fetch_shard_inputs(
+            entry.shard, sources, limit=self._limits.input_bytes, pieces=plan.pieces
+        )
+        for source, heads in (
+            (Source.STATE, inputs.state),
+            (Source.CONSTANT, inputs.constants),
+            (Source.PARAMETER, inputs.parameters),
+        ):
+            check_heads(program, source, heads)
+
+    def _program(self, root: bytes) -> Program:
+        program = Program.decode(self._store.program(root))
+        if len(program.nodes) > self._limits.program_nodes:
+            raise ProgramError(
+                f"the program {root.hex()} has {len(program.nodes)} nodes; this node's limit is "
+                f"{self._limits.program_nodes}"
+            )
+        largest = max(prod(descriptor.shape) for descriptor in program.descriptors)
+        if largest > self._limits.tensor_elements:
+            raise ProgramError(
+                f"the program {root.hex()} makes a tensor of {largest} elements; this node's limit is "
+                f"{self._limits.tensor_elements}"
+            )
+        work = operations(program)
+        if work > self._limits.step_operations:
+            raise ProgramError(
+                f"one step of the program {root.hex()} takes {work} operations; this node's limit is "
+                f"{self._limits.step_operations}"
+            )
+        return program
+
+    def _publish(self, plan_root: bytes, entries: Sequence[PlanShard]) -> None:
+        """What a requester offers to everybody, this node serves as well."""
+        roots = {plan_root}
+        for entry in entries:
+            shard = entry.shard
+            roots |= {shard.id, shard.program, shard.constants, shard.state, shard.parameters, *entry.tensors}
+        self._journal.own_blobs(None, roots)
+
+    def plan(self, plan_root: bytes) -> Plan:
+        """A plan that was fetched. Raises BlobMissing."""
+        if plan_root not in self._plans:
+            self._plans[plan_root] = self._store.plan(plan_root)
+        return self._plans[plan_root]
+
+    def tensors(self, roots: Sequence[bytes]) -> list[Array]:
+        """Read-only arrays, checked against their roots. Raises BlobMissing or BlobCorrupt."""
+        return [self._store.tensor(root)[1] for root in roots]
+
+    def executor(self, entry: PlanShard) -> ReferenceExecutor:
+        """An executor over the shard's own constants and parameters."""
+        return ReferenceExecutor(
+            self.program(entry.program), self.tensors(entry.constants), self.tensors(entry.parameters)
+        )
+
+    def seconds_a_step(self, entry: PlanShard) -> float:
+        """Seconds that one step takes here: as last measured, else of the second of two steps made now."""
+        known = self._journal.speed(entry.program)
+        if known is not None:
+            return known
+        executor = self.executor(entry)
+        state = executor.step(self.tensors(entry.state))
+        started = time.monotonic()
+        executor.step(state)
+        seconds = max(time.monotonic() - started, 1e-6)
+        self._journal.set_speed(entry.program, seconds)
+        return seconds
+
+    def estimate(self, plan_root: bytes, first: int, count: int) -> float:
+        """As `seconds`, from what was measured before; 0 where nothing was."""
+        try:
+            entries = self.plan(plan_root).shards[first : first + count]
+        except BlobMissing:
+            return 0.0
+        return sum(entry.steps * (self._journal.speed(entry.program) or 0.0) for entry in entries)
+
+    def seconds(self, plan_root: bytes, first: int, count: int) -> float:
+        """Estimated seconds to compute shards [first, first + count) of a fetched plan."""
+        entries = self.plan(plan_root).shards[first : first + count]
+        return sum(entry.steps * self.seconds_a_step(entry) for entry in entries)
+
+
+def check_heads(program: Program, source: Source, heads: Sequence[TensorHead]) -> None:
+    """Raises ProgramError unless the tensors are of the types and shapes that the program declares."""
+    specs = program.specs(source)
+    name = source.name.lower()
+    if len(heads) != len(specs):
+        raise ProgramError(f"the shard binds {len(heads)} {name} tensors where its program takes {len(specs)}")
+    for index, (head, spec) in enumerate(zip(heads, specs, strict=True)):
+        if (head.dtype, tuple(head.shape)) != (int(spec.dtype), tuple(spec.shape)):
+            raise ProgramError(
+                f"the shard's {name} tensor {index} is not of the type and shape {spec.dtype.label}{list(spec.shape)} "
+                "that its program declares"
+            )
+
+
+def operations(program: Program) -> int:
+    """Positions of all iteration spaces of one step: a bound on its work that needs no execution."""
+    return sum(
+        prod(program.descriptor(number).shape) * prod(program.descriptor(number).reduction)
+        for number in program.operations
+        if program.descriptor(number).kind is not Kind.INPUT
+    )

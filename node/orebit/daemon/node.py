@@ -1,0 +1,362 @@
+"""The daemon: cycles of reading the chain, deciding and sending, beside computing, scouting and serving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+from aiohttp import web
+from eth_account.signers.local import LocalAccount
+
+from orebit.chain.arbiter import Arbiter
+from orebit.chain.connection import Connection, connect
+from orebit.chain.home import Home
+from orebit.chain.market import Market
+from orebit.chain.reader import EventReader, ReorgTooDeep
+from orebit.chain.registry import Registry
+from orebit.chain.sender import Sender, SenderSettings
+from orebit.chain.types import NodeInfo
+from orebit.daemon import leasing, registration
+from orebit.daemon.acts import Dispatch
+from orebit.daemon.config import NodeConfig
+from orebit.daemon.decision import Action
+from orebit.daemon.inputs import Inputs
+from orebit.daemon.journal import Journal
+from orebit.daemon.leasing import Room
+from orebit.daemon.obligations import Obligations, Standing
+from orebit.daemon.scout import Scout
+from orebit.daemon.settlement import Settlement
+from orebit.daemon.status import URL_SETTING, LeaseStatus, Status, closed_counts
+from orebit.daemon.taking import Taking
+from orebit.daemon.testimony import Witness
+from orebit.daemon.view import View
+from orebit.daemon.watch import Watch
+from orebit.daemon.work import Worker, Workshop
+from orebit.errors import AccountError, ChainError
+from orebit.executor.conformance import run_conformance
+from orebit.store import BlobClient, LocalStore, blob_routes, serve
+
+log = structlog.get_logger(__name__)
+
+LONGEST_PAUSE = 30.0
+
+
+@dataclass
+class Parts:
+    """What a running node is made of."""
+
+    config: NodeConfig
+    journal: Journal
+    connection: Connection
+    sender: Sender
+    registry: Registry
+    view: View
+    reader: EventReader
+    watch: Watch
+    worker: Worker
+    obligations: Obligations
+    settlement: Settlement
+    scout: Scout
+    taking: Taking
+    dispatch: Dispatch
+    witness: Witness
+    node: int
+
+
+class Node:
+    """One running node. `run` returns after a signal, or when a drain is complete."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._stopping = asyncio.Event()
+        self._info: NodeInfo | None = None
+        self._balance = 0
+        self._block = 0
+        self._pause = parts.config.poll_seconds
+        self._told_no_stake = False
+
+    # Running
+
+    async def run(self) -> None:
+        """Works until told to stop. Raises StorageError when the disk fails, ReorgTooDeep for another chain."""
+        parts = self._parts
+        with self._signals():
+            async with asyncio.TaskGroup() as group:
+                background: list[Coroutine[Any, Any, None]] = [
+                    parts.worker.run(),
+                    parts.scout.run(),
+                    parts.witness.run(),
+                ]
+                tasks = [group.create_task(coroutine) for coroutine in background]
+                try:
+                    await self._cycles()
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        self._say_what_is_left()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Any:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            log.warning("stopping at once; the journal has everything")
+            os._exit(130)
+        log.info("stopping: no new leases, the current transaction ends first; a second signal stops at once")
+        self._stopping.set()
+        self._parts.worker.done.set()
+
+    async def _cycles(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                sent = await self._cycle()
+                failures = 0
+            except ReorgTooDeep:
+                raise
+            except (ChainError, AccountError) as error:
+                failures += 1
+                log.warning("this cycle failed; trying again", reason=str(error), failures=failures)
+                sent = False
+            if self._is_drained():
+                log.info("drained: nothing is left to do")
+                self._parts.journal.set_setting("draining", "0")
+                return
+            if not sent:
+                await self._rest(min(self._pause * 2**failures, LONGEST_PAUSE))
+
+    async def _rest(self, seconds: float) -> None:
+        """Until work is done, a signal comes, or the time is over."""
+        done = self._parts.worker.done
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), seconds)
+        done.clear()
+
+    def _is_drained(self) -> bool:
+        journal = self._parts.journal
+        return journal.draining and not journal.leases() and not journal.intents()
+
+    # One cycle
+
+    async def _cycle(self) -> bool:
+        """Reads, decides, sends; whether something was sent, so that the next cycle follows at once."""
+        parts = self._parts
+        await self._read_events()
+        clock = await parts.view.clock()
+        self._block = clock.block
+        if parts.sender.in_flight:
+            log.info("waiting for a transaction of an earlier run", count=parts.sender.in_flight)
+            return False
+        await parts.obligations.adopt(intent.slot for intent in parts.journal.intents())
+        acts = [*await parts.obligations.acts(clock), *await parts.settlement.acts(clock)]
+        room = await self._room()
+        parts.scout.room = room
+        if room is not None and self._info is not None and not self._stopping.is_set():
+            total = await parts.registry.total_stake()
+            acts += await parts.taking.acts(clock, room, self._info, total)
+        return bool(acts and await parts.dispatch.send(acts))
+
+    async def _read_events(self) -> None:
+        parts = self._parts
+        while (delivery := await parts.reader.poll()) is not None:
+            with parts.journal.transaction():
+                parts.journal.roll_back(delivery.ancestor)
+                for event in delivery.events:
+                    parts.watch.apply(event)
+                parts.reader.acknowledge(delivery)
+            if delivery.position.number >= delivery.head.number or self._stopping.is_set():
+                return
+
+    async def _room(self) -> Room | None:
+        """What may be taken on, None when nothing may."""
+        parts = self._parts
+        self._info = info = await parts.registry.node_of(parts.node)
+        self._balance = await parts.view.market.balance_of(parts.node)
+        journal = parts.journal
+        if self._stopping.is_set() or journal.draining or journal.halted or parts.obligations.contested:
+            return None
+        if info.stake == 0:
+            if not self._told_no_stake:
+                log.warning("this node has no stake, so it can lease nothing; `orebit node stake AMOUNT` adds some")
+            self._told_no_stake = True
+            return None
+        held = journal.leases()
+        used = {record.lease.slot for record in held} | {intent.slot for intent in journal.intents()}
+        free = [slot for slot in range(parts.config.slots) if slot not in used]
+        return leasing.room(parts.config, free, info.available, held)
+
+    # Telling
+
+    def _say_what_is_left(self) -> None:
+        """Which leases would outlast this stop, and until when somebody must be back."""
+        for standing in self._parts.obligations.standings:
+            until = standing.decision.until
+            if until is not None and standing.decision.action is not Action.CLOSE:
+                log.warning(
+                    "stopped with a live lease: start the node again before its deadline",
+                    lease=str(standing.record.lease),
+                    state=standing.info.state.name.lower(),
+                    doing=standing.decision.reason,
+                    seconds_left=int(until - time.time()),
+                )
+        log.info("stopped")
+
+    def status(self) -> Status:
+        """The node as of the last cycle."""
+        parts, info = self._parts, self._info
+        journal = parts.journal
+        return Status(
+            running=True,
+            node=parts.node,
+            address=parts.sender.address,
+            doing=self._doing(),
+            leases=[self._lease_status(standing) for standing in parts.obligations.standings],
+            earned=journal.earnings(),
+            leases_closed=closed_counts(journal),
+            stake=info.stake if info else None,
+            locked=info.locked if info else None,
+            balance=self._balance,
+            block=self._block,
+            halted=journal.halted,
+            draining=journal.draining,
+        )
+
+    def _doing(self) -> str:
+        journal = self._parts.journal
+        if self._stopping.is_set():
+            return "stopping"
+        if journal.halted:
+            return f"taking no leases: {journal.halted}"
+        if journal.draining:
+            return "draining: finishing what is leased, taking nothing new"
+        if self._info is not None and self._info.stake == 0:
+            return "waiting for stake"
+        running = self._parts.worker.jobs
+        return f"computing {running} lease{'s' if running > 1 else ''}" if running else "looking for work"
+
+    def _lease_status(self, standing: Standing) -> LeaseStatus:
+        record, info, decision = standing.record, standing.info, standing.decision
+        progress = self._parts.worker.progress(record.lease)
+        return LeaseStatus(
+            lease=str(record.lease),
+            role="replica" if record.replica else "primary",
+            task=record.task,
+            batch=record.batch,
+            first_shard=record.first_shard,
+            shards=record.shards,
+            state=info.state.name.lower(),
+            doing=decision.reason,
+            deadline=decision.until,
+            progress=progress.part if progress else None,
+            stake=record.stake,
+        )
+
+
+@contextlib.asynccontextmanager
+async def assemble(config: NodeConfig, home: Home, account: LocalAccount, journal: Journal) -> AsyncIterator[Node]:
+    """A node with its servers up, registered under its account. Raises ConfigError, ChainError or ConformanceError."""
+    log.info("checking that this machine computes the reference bits")
+    await asyncio.to_thread(run_conformance)
+    store = LocalStore(home.blobs)
+    async with contextlib.AsyncExitStack() as stack:
+        public = web.Application()
+        public.add_routes(blob_routes(store, journal.is_public))
+        url = await stack.enter_async_context(serve(public, config.listen_host, config.listen_port))
+        connection = await stack.enter_async_context(await connect(config.rpc))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        settings = SenderSettings(poll_seconds=min(1.0, config.poll_seconds))
+        sender = await stack.enter_async_context(Sender(connection, account, home.outbox, settings))
+        node = await _identify(config, journal, connection, sender)
+        log.info("node is up", node=node, address=account.address, serves=url, as_=config.public_url)
+        running = Node(_build(config, home, account, journal, store, connection, session, sender, node))
+        status = web.Application()
+        status.router.add_get("/status", lambda _request: _answer(running))
+        journal.set_setting(URL_SETTING, await stack.enter_async_context(serve(status, "127.0.0.1", 0)))
+        try:
+            yield running
+        finally:
+            journal.set_setting(URL_SETTING, "")
+
+
+async def _answer(node: Node) -> web.Response:
+    return web.json_response(text=node.status().to_json())
+
+
+async def _identify(config: NodeConfig, journal: Journal, connection: Connection, sender: Sender) -> int:
+    registry = Registry(connection)
+    node = await registration.find_node(registry, journal, sender.address)
+    if node is None:
+        return await registration.register(registry, sender, journal, config.public_url)
+    await registration.describe(registry, sender, node, config.public_url)
+    return node
+
+
+def _build(
+    config: NodeConfig,
+    home: Home,
+    account: LocalAccount,
+    journal: Journal,
+    store: LocalStore,
+    connection: Connection,
+    session: aiohttp.ClientSession,
+    sender: Sender,
+    node: int,
+) -> Parts:
+    market, registry = Market(connection), Registry(connection)
+    view = View(connection, market, registry)
+    client = BlobClient(session, store)
+    inputs = Inputs(store, client, journal, config.limits)
+    worker = Worker(Workshop(journal, store, inputs, config.threads), inputs, config.parallel)
+    scout = Scout(config, journal, view, inputs, worker, node)
+    return Parts(
+        config=config,
+        journal=journal,
+        connection=connection,
+        sender=sender,
+        registry=registry,
+        view=view,
+        reader=EventReader(connection, journal.database, name="node"),
+        watch=Watch(journal, node),
+        worker=worker,
+        obligations=Obligations(config, journal, store, view, inputs, worker, node, bytes(account.key)),
+        settlement=Settlement(config, journal, view, node),
+        scout=scout,
+        taking=Taking(journal, market, scout, node),
+        dispatch=Dispatch(connection, market, sender, journal),
+        witness=Witness(journal, view, client, worker, sender, Arbiter(connection), node, config.poll_seconds),
+        node=node,
+    )
+
+
+async def run_node(config: NodeConfig, home: Home, account: LocalAccount) -> None:
+    """Runs a node in this process until a signal; the home is locked already."""
+    journal = Journal(home.journal)
+    try:
+        async with assemble(config, home, account, journal) as node:
+            await node.run()
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from group
+    finally:
+        journal.close()
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first in a task group, for one paragraph on a terminal."""
+    first = group.exceptions[0]
+    return _first_cause(first) if isinstance(first, BaseExceptionGroup) else first

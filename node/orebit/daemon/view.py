@@ -1,0 +1,69 @@
+"""Reading the market for a cycle: the clock, leases, draws, and (kept) what never changes once it is on the chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from orebit.chain.commitments import draw_block, is_drawn
+from orebit.chain.connection import Connection
+from orebit.chain.market import Market
+from orebit.chain.registry import Registry
+from orebit.chain.types import LeaseId, LeaseInfo, LeaseState, TaskInfo, Terms
+from orebit.daemon.decision import Clock, Draw
+
+AT_ONCE = 16
+"""Reads that are under way together, so that no endpoint is flooded."""
+
+
+class View:
+    """The market as one node looks at it. Every read raises ChainError when no endpoint answers."""
+
+    def __init__(self, connection: Connection, market: Market, registry: Registry) -> None:
+        self.connection = connection
+        self.market = market
+        self.registry = registry
+        self._tasks: dict[int, TaskInfo] = {}
+        self._owners: dict[int, str] = {}
+        self._urls: dict[int, str] = {}
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    async def clock(self) -> Clock:
+        head = await self.connection.head()
+        return Clock(head.number, head.timestamp)
+
+    async def task(self, task: int) -> TaskInfo:
+        """Requester and terms, which never change; the escrow is of the first time it was asked for."""
+        if task not in self._tasks:
+            self._tasks[task] = await self.market.task_of(task)
+        return self._tasks[task]
+
+    async def owner(self, node: int) -> str:
+        """A node's owner, which never changes."""
+        if node not in self._owners:
+            self._owners[node] = (await self.registry.node_of(node)).owner
+        return self._owners[node]
+
+    async def leases(self, leases: Iterable[LeaseId]) -> dict[LeaseId, LeaseInfo]:
+        wanted = list(leases)
+        return dict(zip(wanted, await asyncio.gather(*map(self.lease, wanted)), strict=True))
+
+    async def lease(self, lease: LeaseId) -> LeaseInfo:
+        async with self._gate:
+            return await self.market.lease_of(lease)
+
+    async def draw(self, lease: LeaseId, info: LeaseInfo, terms: Terms, clock: Clock) -> Draw:
+        """The chain's draw of a committed lease, OPEN until its block is an ancestor of the latest."""
+        if info.state not in (LeaseState.COMMITTED, LeaseState.CALLED):
+            return Draw.OPEN
+        block_hash = await self.draw_hash(draw_block(info.block_number, terms), clock)
+        if block_hash is None:
+            return Draw.OPEN
+        return Draw.HIT if is_drawn(block_hash, lease, info.root, terms.draw_bp) else Draw.MISSED
+
+    async def draw_hash(self, number: int, clock: Clock) -> bytes | None:
+        """The hash of block `number`, None while it is not below the latest."""
+        if clock.block <= number:
+            return None
+        block = await self.connection.block(number)
+        return block.hash if block else None
