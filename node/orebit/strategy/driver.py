@@ -233,8 +233,22 @@ class Driver:
         except TransactionReverted as error:
             if error.transaction is not None:
                 self._requester.journal.refused_by_chain(self._job, record)
-            raise _post_refused(task, error) from error
-        self._memory.moved_at = time.monotonic()
+            if error.error != "EscrowShort":
+                raise
+            self._memory.message = self._short_of_escrow(task, error)
+        else:
+            self._memory.moved_at = time.monotonic()
+
+    def _short_of_escrow(self, task: int, error: TransactionReverted) -> str:
+        """What to tell while unsettled batches may still give something back. Raises JobHalted when none can."""
+        short = format_amount(int(error.values["needed"]) - int(error.values["available"]))
+        help_ = f"`orebit task deposit {task} AMOUNT`, then `orebit task resume {task}`"
+        if any(not batch.settled for batch in self._follower.board.batches_of(task)):
+            return f"The next batch waits for {short} TokenAI of escrow, which earlier batches may give back. {help_}."
+        raise JobHalted(
+            f"Task {task} lacks {short} TokenAI of escrow for its next batch. Give it more with {help_}: the job goes "
+            "on where it is."
+        ) from error
 
     # Telling
 
@@ -264,13 +278,3 @@ class Driver:
             averaging=self._view.stage(averaging, 0) if averaging else None,
             losses=self._memory.losses.get(number, ()) if averaging else (),
         )
-
-
-def _post_refused(task: int, error: TransactionReverted) -> OrebitError:
-    if error.error != "EscrowShort":
-        return error
-    short = int(error.values["needed"]) - int(error.values["available"])
-    return JobHalted(
-        f"Task {task} lacks {format_amount(short)} TokenAI of escrow for its next batch. Give it more with "
-        f"`orebit task deposit {task} AMOUNT`, then `orebit task resume {task}`: the job goes on where it is."
-    )

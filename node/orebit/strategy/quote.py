@@ -25,6 +25,7 @@ ROUND_BLOCKS = 6
 """Transactions that follow one another in a round without replicas: post, lease, commit, reveal; then averaging's."""
 REPLICA_BLOCKS = 4
 """What a replica adds: take, its commit, its reveal, the primary's."""
+SPARE_AVERAGES = 2
 COMMON_STALL = 0.5
 """A round that waits for a replica more often than this deserves a word."""
 
@@ -106,7 +107,8 @@ class Quote:
 
     @property
     def averaging_reserve(self) -> int:
-        return self.rounds * self.averaging.price
+        """Averaging is cheap and done again when it was done wrong, so some of it is kept in hand."""
+        return (self.rounds + SPARE_AVERAGES) * self.averaging.price
 
     @property
     def overhead(self) -> float:
@@ -136,8 +138,8 @@ class Quote:
                 f"An escrow of {format_amount(chosen)} TokenAI does not cover the first round, which reserves "
                 f"{format_amount(first)}. Raise run.escrow or lower terms.price."
             )
-        averaging = min(self.averaging_reserve, chosen * self.averaging.price // first)
-        averaging = max(averaging, self.averaging.price)
+        share = chosen * self.averaging_reserve // (self.training_reserve + self.averaging_reserve)
+        averaging = max(self.averaging.price, min(share, chosen - first + self.averaging.price))
         return chosen - averaging, averaging
 
     def warnings(self) -> list[str]:

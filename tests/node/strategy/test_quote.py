@@ -32,8 +32,8 @@ def test_work_fees_and_reserve_of_single_shards() -> None:
     assert offer.work == 12 * ORE + 3 * ORE // 100
     assert offer.expected_fees == 3 * ORE
     assert offer.training_reserve == 24 * ORE
-    assert offer.averaging_reserve == 3 * ORE // 100
-    assert offer.escrow(None) == (24 * ORE, 3 * ORE // 100)
+    assert offer.averaging_reserve == 5 * ORE // 100
+    assert offer.escrow(None) == (24 * ORE, 5 * ORE // 100)
     assert offer.lease.stake == 6 * ORE
     assert offer.exposure == 8 * ORE
     assert offer.overhead == pytest.approx(0.25)
