@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -14,15 +15,24 @@ import aiohttp
 from orebit.commitment import HASH_SIZE, ListHead, ListKind, Shard, ShardResult, TensorHead, compose
 from orebit.commitment.merkle import lift, unpack
 from orebit.errors import BlobCorrupt, BlobMissing, BlobTooLarge, CommitmentError, ProgramError
+from orebit.numerics.types import DType
+from orebit.program.descriptor import Source as Input
+from orebit.program.graph import Program
 from orebit.store.download import Download
 from orebit.store.local import LocalStore
 from orebit.store.plan import Plan
 from orebit.store.source import Limits, Source, SourceFailed
 
 MAX_PREIMAGE = 4096
+TOGETHER = 256
 
 T = TypeVar("T")
 Pieces = Mapping[bytes, Sequence[bytes]]
+_KINDS = {
+    Input.CONSTANT: ListKind.CONSTANTS,
+    Input.STATE: ListKind.STATE,
+    Input.PARAMETER: ListKind.PARAMETERS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +113,21 @@ class BlobClient:
         return head
 
     async def fetch_list(
-        self, root: bytes, kind: ListKind, sources: Sequence[str], *, limit: int | None = None
+        self,
+        root: bytes,
+        kind: ListKind,
+        sources: Sequence[str],
+        *,
+        limit: int | None = None,
+        count: int | None = None,
     ) -> list[bytes]:
-        """A list's entries, at most `limit` of them. CommitmentError when the root is no list of this kind."""
+        """A list's entries, at most `limit` of them. CommitmentError when the root is no list of this kind, or not of
+        `count` entries where that is known."""
         head = ListHead.decode(await self.fetch_preimage(root, sources))
         if head.kind != kind:
             raise CommitmentError(f"{root.hex()} is a list of kind {head.kind.name}, not {kind.name}")
+        if count is not None and head.count != count:
+            raise CommitmentError(f"the list {root.hex()} of kind {kind.name} has {head.count} entries, not {count}")
         most = self._limits.entries if limit is None else limit
         _refuse_above(most * HASH_SIZE, head.size, f"The list {root.hex()}")
         try:
@@ -179,17 +198,22 @@ class BlobClient:
     async def fetch_shard_inputs(
         self, shard: Shard, sources: Sequence[str], *, limit: int | None = None, pieces: Pieces | None = None
     ) -> ShardInputs:
-        """Everything that a shard reads. `limit` bounds all its tensors together, before the first byte of them."""
-        program = await self.fetch_program(shard.program, sources)
-        lists = (
-            (shard.constants, ListKind.CONSTANTS),
-            (shard.state, ListKind.STATE),
-            (shard.parameters, ListKind.PARAMETERS),
+        """Everything that a shard reads. `limit` bounds all its tensors together.
+
+        Before the first byte of a tensor is asked for, ProgramError is raised when the lists or heads are not of the
+        counts, types and shapes that the program declares, and BlobTooLarge when they exceed the limit.
+        """
+        encoded = await self.fetch_program(shard.program, sources)
+        program = await asyncio.to_thread(Program.decode, encoded)
+        inputs = ShardInputs(
+            program=encoded,
+            constants=await self._fetch_inputs(shard.constants, Input.CONSTANT, program, sources),
+            state=await self._fetch_inputs(shard.state, Input.STATE, program, sources),
+            parameters=await self._fetch_inputs(shard.parameters, Input.PARAMETER, program, sources),
         )
-        heads = [await self._fetch_heads(await self.fetch_list(root, kind, sources), sources) for root, kind in lists]
-        everything = [head for group in heads for head in group]
+        everything = inputs.constants + inputs.state + inputs.parameters
         await self._fetch_all(everything, sources, limit, pieces, f"The inputs of shard {shard.id.hex()}")
-        return ShardInputs(program, *heads)
+        return inputs
 
     async def fetch_result(
         self,
@@ -205,7 +229,8 @@ class BlobClient:
         `shards` are the lease's, in order: then CommitmentError is raised when the node's own commitment names other
         shards, another number of checkpoints, or state tensors of other types or shapes than the initial state's.
         """
-        hashes = await self.fetch_list(results_root, ListKind.RESULTS, sources)
+        count = len(shards) if shards is not None else None
+        hashes = await self.fetch_list(results_root, ListKind.RESULTS, sources, count=count)
         return await self._fetch_outcomes(hashes, sources, shards, tensors, limit)
 
     async def fetch_block_result(
@@ -224,6 +249,23 @@ class BlobClient:
 
     # ------------------------------------------------------------------ inside
 
+    async def _fetch_inputs(
+        self, root: bytes, group: Input, program: Program, sources: Sequence[str]
+    ) -> list[TensorHead]:
+        """The heads of one list of a shard's inputs, which must be what the program declares."""
+        kind, specs = _KINDS[group], program.specs(group)
+        try:
+            heads = await self._fetch_heads(await self.fetch_list(root, kind, sources, count=len(specs)), sources)
+        except CommitmentError as error:
+            raise ProgramError(f"The shard's {kind.name.lower()} do not fit its program: {error}.") from error
+        for index, (head, spec) in enumerate(zip(heads, specs, strict=True)):
+            if (head.dtype, head.shape) != (spec.dtype, spec.shape):
+                raise ProgramError(
+                    f"The shard's {kind.name.lower()} do not fit its program: tensor {index} is "
+                    f"{DType(head.dtype).label}{list(head.shape)}, declared is {spec.dtype.label}{list(spec.shape)}."
+                )
+        return heads
+
     async def _fetch_outcomes(
         self,
         hashes: Sequence[bytes],
@@ -232,8 +274,6 @@ class BlobClient:
         tensors: bool,
         limit: int | None,
     ) -> list[ShardOutcome]:
-        if shards is not None and len(hashes) != len(shards):
-            raise CommitmentError(f"a result of {len(hashes)} shards was revealed for a lease of {len(shards)}")
         wanted: Sequence[Shard | None] = shards or [None] * len(hashes)
         outcomes = await _together(
             self._fetch_outcome(result, sources, shard) for result, shard in zip(hashes, wanted, strict=True)
@@ -247,13 +287,13 @@ class BlobClient:
         result = ShardResult.decode(await self.fetch_preimage(result_hash, sources))
         if shard is not None and result.shard_id != shard.id:
             raise CommitmentError(f"the result names shard {result.shard_id.hex()}, not {shard.id.hex()}")
-        checkpoints = await self.fetch_list(result.checkpoints_root, ListKind.CHECKPOINTS, sources)
-        if shard is not None and len(checkpoints) != shard.checkpoints:
-            raise CommitmentError(f"a result of {len(checkpoints)} checkpoints where the shard has {shard.checkpoints}")
-        roots = await self.fetch_list(checkpoints[-1], ListKind.STATE, sources)
+        count = shard.checkpoints if shard else None
+        checkpoints = await self.fetch_list(result.checkpoints_root, ListKind.CHECKPOINTS, sources, count=count)
+        initial = await self.fetch_list(shard.state, ListKind.STATE, sources) if shard else None
+        count = len(initial) if initial else None
+        roots = await self.fetch_list(checkpoints[-1], ListKind.STATE, sources, count=count)
         state = await self._fetch_heads(roots, sources)
-        if shard is not None:
-            initial = await self.fetch_list(shard.state, ListKind.STATE, sources)
+        if initial:
             _check_specs(state, await self._fetch_heads(initial, sources))
         return ShardOutcome(result, checkpoints, state)
 
@@ -338,11 +378,14 @@ def _check_specs(state: Sequence[TensorHead], initial: Sequence[TensorHead]) -> 
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all coroutines; at the first error the others are cancelled and waited for."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    """The results of all coroutines, a bounded number under way; at an error the others are cancelled and awaited."""
+    results: list[T] = []
+    rest = iter(coroutines)
+    while tasks := [asyncio.ensure_future(coroutine) for coroutine in islice(rest, TOGETHER)]:
+        try:
+            results += await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return results

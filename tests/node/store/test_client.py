@@ -369,3 +369,24 @@ async def test_a_cancelled_download_continues_where_it_was(session, store, origi
     await client.fetch_tensor(head.root, [await start(origin, requests.count)])
     ranges = [headers.get("Range") for path, headers in requests.headers if path.count("/") == 2]
     assert ranges == [f"bytes={10 * LEAF_SIZE}-{64 * LEAF_SIZE - 1}"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_is_flipped_nothing_wrong_is_kept(session, store, origin, start, noise, seed) -> None:
+    random = np.random.default_rng(seed)
+    head = origin.put_array(noise(20, 256))
+
+    def flip(body: bytes) -> bytes:
+        changed = bytearray(body)
+        changed[random.integers(len(body))] ^= 1 << random.integers(8)
+        return bytes(changed)
+
+    bad = [await start(origin, replace_body(suffix, flip)) for suffix in ("/head", "/nodes", "")]
+    client = BlobClient(session, store)
+    for source in bad:
+        with pytest.raises(BlobCorrupt, match=source):
+            await client.fetch_tensor(head.root, [source])
+        assert not store.has(head.root)
+        await client.fetch_head(head.root, bad[1:])
+    await client.fetch_tensor(head.root, [*bad[1:], await start(origin)])
+    assert np.array_equal(store.tensor(head.root)[1], origin.tensor(head.root)[1])

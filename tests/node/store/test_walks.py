@@ -154,6 +154,27 @@ async def test_the_inputs_of_a_shard(session, store, origin, start, plan, progra
     assert len(requests.seen) == before
 
 
+@pytest.mark.parametrize(
+    ("field", "shape", "copies", "reason"),
+    [
+        ("constants", (512,), 2, "constants do not fit its program.*has 2 entries, not 1"),
+        ("constants", (513,), 1, r"tensor 0 is f32\[513\], declared is f32\[512\]"),
+        ("state", (1 << 20,), 1, r"state do not fit its program: tensor 0 is f32\[1048576\]"),
+        ("parameters", (1, 1), 1, r"declared is f32\[1\]"),
+    ],
+)
+async def test_inputs_that_do_not_fit_the_program_are_not_fetched(
+    session, store, origin, start, plan, noise, field, shape, copies, reason
+) -> None:
+    head = origin.put_array(noise(*shape))
+    entry = replace(plan.shards[0], **{field: (head.root,) * copies})
+    origin.put_plan(Plan((entry,)))
+    requests = Requests()
+    with pytest.raises(ProgramError, match=reason):
+        await BlobClient(session, store).fetch_shard_inputs(entry.shard, [await start(origin, requests.count)])
+    assert f"/blobs/{head.root.hex()}" not in [path for path, _ in requests.seen]
+
+
 async def test_a_program_of_another_root_or_none_at_all(session, store, origin, start, plan, program) -> None:
     client = BlobClient(session, store)
     for body in (lambda body: body[:-1], lambda body: b"", lambda body: body + b"\0"):
@@ -203,7 +224,7 @@ async def test_a_node_that_commits_to_something_else(session, store, origin, sta
     client = BlobClient(session, store)
     for result, reason in (
         (put_result(origin, plan.shards[1].shard, noise), "names shard"),
-        (put_result(origin, shards[0], noise, checkpoints=2), "2 checkpoints where the shard has 3"),
+        (put_result(origin, shards[0], noise, checkpoints=2), "CHECKPOINTS has 2 entries, not 3"),
         (put_result(origin, shards[0], noise, shape=(1 << 10,)), "other types or shapes"),
         (shards[0].id, "not a shard's result"),
     ):
@@ -211,5 +232,5 @@ async def test_a_node_that_commits_to_something_else(session, store, origin, sta
         with pytest.raises(CommitmentError, match=reason):
             await client.fetch_result(root, [source], shards=shards)
     root = origin.put_list(ListKind.RESULTS, [put_result(origin, plan.shards[0].shard, noise)] * 2)
-    with pytest.raises(CommitmentError, match="2 shards was revealed for a lease of 1"):
+    with pytest.raises(CommitmentError, match="RESULTS has 2 entries, not 1"):
         await client.fetch_result(root, [source], shards=shards)
