@@ -1,0 +1,27 @@
+"""A whole network: real chain, real contracts, real node processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "node"))
+
+from deploying import deploy  # noqa: E402  # found beside the node's tests
+from local_chain import Anvil  # noqa: E402
+from rigs import Network  # noqa: E402
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    """Anvil at four blocks a second with the contracts on it; every process ends with the test."""
+    chain = Anvil("--block-time", "0.25", "--accounts", "10")
+    made = Network(chain, deploy(chain), tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+        chain.stop()
