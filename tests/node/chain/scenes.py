@@ -22,7 +22,7 @@ _COUNTER_CODE = "0x36600114600f575f546001015f55005b5f5ffd"
 _EMITTER_CODE = "0x365f5f37604051602051" + "5f516060360360" + "60a300"
 """Logs its calldata: three topics, then data."""
 
-MARKET = "0x" + "00" * 18 + "aa01"
+MARKET = to_checksum_address("0x" + "00" * 18 + "aa01")
 
 
 def account(key: str) -> LocalAccount:

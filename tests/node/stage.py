@@ -90,15 +90,15 @@ class Stage:
         trace = self.chain.rpc("debug_traceTransaction", receipt["transactionHash"], {"tracer": "callTracer"})
         return decode_revert(from_hex(trace.get("output", "0x")))
 
-    def prepare(self, nodes: int = 3, stake: int = 1_000 * UNIT) -> None:
-        """Tokens for everybody, approvals, and registered nodes of equal stake."""
+    def prepare(self, nodes: int = 3, stake: int = 1_000 * UNIT, url: str = "http://node-{}") -> None:
+        """Tokens for everybody, approvals, and registered nodes of equal stake; `url` may use the node's number."""
         for account in self.accounts[1 : nodes + 2]:
             self.send(self.accounts[0], self.token.address, self.token.encode_transfer(account, 10_000 * UNIT))
             for spender in (self.market.address, self.registry.address):
                 self.send(account, self.token.address, self.token.encode_approve(spender, 10_000 * UNIT))
         for node in range(1, nodes + 1):
             owner = self.owner(node)
-            call = self.registry.encode_register(owner, f"http://node-{node}", "cpu", stake)
+            call = self.registry.encode_register(owner, url.format(node), "cpu", stake)
             self.send(owner, self.registry.address, call)
 
     def by_requester(self, calldata: bytes) -> list[Event]:
@@ -107,8 +107,8 @@ class Stage:
     def by_node(self, node: int, calldata: bytes) -> list[Event]:
         return self.send(self.owner(node), self.market.address, calldata)
 
-    def create(self, amount: int = 1_000 * UNIT, **terms: Any) -> int:
-        events = self.by_requester(self.market.encode_create(replace(TERMS, **terms), "http://requester", amount))
+    def create(self, amount: int = 1_000 * UNIT, url: str = "http://requester", **terms: Any) -> int:
+        events = self.by_requester(self.market.encode_create(replace(TERMS, **terms), url, amount))
         return next(event.task for event in events if isinstance(event, TaskCreated))
 
     def post(self, task: int, grains: int = 4, size: int = 1, plan_root: bytes = b"p" * 32) -> int:
