@@ -1,4 +1,4 @@
-"""A chain of its own with Orebit deployed on it and node daemons beside it: what `make demo` and `make network` share."""
+"""A chain of its own with Orebit deployed on it, and node daemons: what `make demo` and `make network` share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,13 @@ class LocalNetwork:
 
     def start_chain(self) -> None:
         """Starts anvil. Raises RuntimeError when it does not answer within ten seconds."""
-        command = [str(ROOT / "node_modules/.bin/anvil"), "--port", str(self.port), "--block-time", str(self.block_seconds)]
+        command = [
+            str(ROOT / "node_modules/.bin/anvil"),
+            "--port",
+            str(self.port),
+            "--block-time",
+            str(self.block_seconds),
+        ]
         self.spawn([*command, "--silent", "--accounts", "10"], "anvil", os.environ.copy())
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -104,7 +110,9 @@ class LocalNetwork:
         log = self.folder / "deploy.log"
         with log.open("wb") as output:
             command = [str(ROOT / ".venv/bin/brownie"), "run", "deploy", "--network", "orebit-local"]
-            code = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False).returncode
+            code = subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False
+            ).returncode
         if code or not self.deployment.exists():
             raise RuntimeError(f"Deployment failed:\n{log.read_text()[-4000:]}")
 
@@ -190,6 +198,41 @@ class LocalNetwork:
         return result.stdout
 
 
+def create_account(member: Member) -> None:
+    """Makes an account as `orebit account new` does, with fewer rounds of key stretching: the key is worth nothing."""
+    from orebit.chain.home import Home
+    from orebit.chain.keystore import create
+
+    member.address = create(Home(member.home).keystore, PASSWORD, iterations=4096).address
+
+
+def start_nodes(network: LocalNetwork, names: list[str], stake: int, settings: dict[str, str]) -> None:
+    """Registers and starts node daemons side by side, each with an owner, stake (in TokenAI) and store of its own."""
+
+    def join(name: str) -> None:
+        member = network.members[name]
+        port = free_port()
+        place = {"public-url": f"http://127.0.0.1:{port}", "listen-host": "127.0.0.1", "listen-port": str(port)}
+        flags = [part for key, value in (place | settings).items() for part in (f"--{key}", value)]
+        network.orebit(member, "node", "init", *flags)
+        network.orebit(member, "node", "stake", str(stake))
+        run_node(network, member)
+
+    for name in names:
+        member = network.add_member(name)
+        create_account(member)
+        network.fund(member, 2 * stake * ORE)
+    with ThreadPoolExecutor(len(names)) as pool:
+        for joined in [pool.submit(join, name) for name in names]:
+            joined.result()
+
+
+def run_node(network: LocalNetwork, member: Member) -> None:
+    """Starts (again) the member's daemon; its log grows in `NAME.log`."""
+    command = [sys.executable, "-m", "orebit.cli.main", "node", "run"]
+    member.process = network.spawn(command, member.name, member.environment)
+
+
 def kill_hard(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL, at once, to the whole group."""
     with contextlib.suppress(ProcessLookupError):
@@ -209,8 +252,3 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def fresh_key() -> str:
-    """A private key for a member of a local chain."""
-    return "0x" + secrets.token_hex(32)
