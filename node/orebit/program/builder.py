@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -175,11 +176,12 @@ class Builder:
         results = [self._own(value) for value in new_state]
         alive = self._reachable(results)
         read = {operand for number in alive for operand in self._nodes[number][1]}
+        read |= {number for number, times in Counter(results).items() if times > 1}
         inputs = [value.number for source in Source for value in self._inputs[source]]
         last: list[tuple[Descriptor, tuple[int, ...]]] = []
         moved: set[int] = set()
         for number in results:
-            if number in read or number in inputs or number in moved:
+            if number in read or number in inputs:
                 last.append((self._copy_of(number), (number,)))
             else:
                 last.append(self._nodes[number])

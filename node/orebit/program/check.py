@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from orebit.errors import ProgramError
 from orebit.numerics.types import DType
+from orebit.program import price
 from orebit.program.descriptor import ARITY, MAX_DESCRIPTOR_BYTES, MAX_RANK, Descriptor, Kind, Operand, Source
 from orebit.program.expression import MAX_OPERANDS, is_canonical_f32
 
@@ -79,10 +80,10 @@ def check_descriptor(descriptor: Descriptor) -> Iterator[Finding]:
         if descriptor.source is Source.PARAMETER and descriptor.size * descriptor.dtype.size > MAX_PARAMETER_BYTES:
             yield Clause.PARAMETER_SIZE, None, f"a parameter has at most {MAX_PARAMETER_BYTES} bytes"
         return
-    yield from _check_kind(descriptor)
+    formed = list(_check_kind(descriptor))
     for position, operand in enumerate(descriptor.operands):
-        for clause, reason in _check_operand(descriptor, operand, position):
-            yield clause, position, reason
+        formed += [(clause, position, reason) for clause, reason in _check_operand(descriptor, operand, position)]
+    yield from formed or _check_price(descriptor)
 
 
 def _check_shapes(descriptor: Descriptor) -> Iterator[Finding]:
@@ -96,8 +97,6 @@ def _check_shapes(descriptor: Descriptor) -> Iterator[Finding]:
         elif prod(shape) > MAX_ELEMENTS:
             clause = Clause.REDUCTION if shape is descriptor.reduction else Clause.ELEMENTS
             yield clause, position, f"shape {shape} has more than 2^40 positions"
-    if len(descriptor.encoded) > MAX_DESCRIPTOR_BYTES:
-        yield Clause.DESCRIPTOR_BYTES, None, f"more than {MAX_DESCRIPTOR_BYTES} bytes"
 
 
 def _check_kind(descriptor: Descriptor) -> Iterator[Finding]:
@@ -122,6 +121,17 @@ def _check_kind(descriptor: Descriptor) -> Iterator[Finding]:
         yield Clause.KIND_TYPES, None, f"{kind.name.lower()} gives {wanted.label}, not {descriptor.dtype.label}"
     if kind.scatters:
         yield from _check_scatter(descriptor)
+
+
+def _check_price(descriptor: Descriptor) -> Iterator[Finding]:
+    gas = price.justify_gas(descriptor)
+    size = len(descriptor.encoded)
+    if size > MAX_DESCRIPTOR_BYTES:
+        yield Clause.DESCRIPTOR_BYTES, None, f"it takes {size} bytes, more than {MAX_DESCRIPTOR_BYTES}; split it in two"
+    elif gas > price.MOVE_LIMIT or price.positions_per_move(descriptor) < 1:
+        yield Clause.PRICE, None, f"one element takes {gas} gas to justify, more than {price.MOVE_LIMIT}; split it"
+    elif price.partial_rounds(descriptor) > price.PARTIAL_ROUNDS:
+        yield Clause.GAME_LENGTH, None, f"{prod(descriptor.reduction)} positions are too many to halve in one game"
 
 
 def _check_scatter(descriptor: Descriptor) -> Iterator[Finding]:

@@ -103,20 +103,16 @@ class Descriptor:
 
     @cached_property
     def encoded(self) -> bytes:
-        """The canonical bytes.
+        """The canonical bytes, at most 4,096 in a valid program.
 
         Raises:
-            ProgramError: if they exceed 4,096 or a number exceeds the encoding.
+            ProgramError: if a number exceeds the encoding.
         """
         data = bytes([self.kind, self.dtype]) + _encode_dims(self.shape)
         if self.kind is Kind.INPUT:
             data += bytes([self.source]) + varint.unsigned(self.index)
         else:
             data += self._encode_body()
-        if len(data) > MAX_DESCRIPTOR_BYTES:
-            raise ProgramError(
-                f"an operation's descriptor takes {len(data)} bytes, more than {MAX_DESCRIPTOR_BYTES}; split it in two"
-            )
         return data
 
     def _encode_body(self) -> bytes:

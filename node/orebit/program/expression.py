@@ -351,6 +351,8 @@ class ExpressionBuilder:
             ProgramError: when `result` is an operand that is not the last one.
         """
         base = len(self._operands)
+        if result.builder is not self:
+            raise ProgramError("an expression's result was made by another expression builder")
         if result.number < base - 1:
             raise ProgramError("an expression that returns an operand must take it last")
         needed = {result.number}
