@@ -97,6 +97,8 @@ class Task:
     fees: int = 0
     """Paid for replicas."""
     replicas: int = 0
+    earned: dict[int, int] = field(default_factory=dict)
+    """Wei that each node was paid, fees included."""
 
 
 class Board:
@@ -213,6 +215,8 @@ class Board:
         if batch is None:
             return
         task = self.tasks[batch.task]
+        node = event.lease.node
+        task.earned[node] = task.earned.get(node, 0) + event.paid
         lease = self._find(event.lease)
         if lease is None:
             self._replica_of.pop(event.lease, None)

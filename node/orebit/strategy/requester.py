@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,13 +16,11 @@ from orebit.chain.market import Market
 from orebit.chain.registry import Registry
 from orebit.chain.sender import Sender, SenderSettings
 from orebit.chain.token import Token
-from orebit.errors import ConfigError
 from orebit.strategy.journal import Journal
 
 if TYPE_CHECKING:
     from orebit.store.local import LocalStore
 
-RPC_ENVIRONMENT = "OREBIT_RPC"
 JOURNAL_NAME = "jobs.sqlite"
 
 
@@ -42,15 +39,6 @@ class Requester:
     store: LocalStore
 
 
-def rpc_urls(given: Sequence[str] | str | None = None) -> list[str]:
-    """RPC endpoints as given, else of OREBIT_RPC (separated by commas). Raises ConfigError when there are none."""
-    text = given if isinstance(given, str) else ",".join(given or ()) or os.environ.get(RPC_ENVIRONMENT, "")
-    urls = [url.strip() for url in text.split(",") if url.strip()]
-    if not urls:
-        raise ConfigError(f"No RPC endpoint is named. Set {RPC_ENVIRONMENT}, for example to http://127.0.0.1:8545.")
-    return urls
-
-
 def open_journal(home: Home) -> Journal:
     """The home's jobs."""
     return Journal(home.path / JOURNAL_NAME)
@@ -60,7 +48,7 @@ def open_journal(home: Home) -> Journal:
 async def open_requester(
     home: Home,
     *,
-    rpc: Sequence[str] | str | None = None,
+    rpc: Sequence[str],
     account: LocalAccount | None = None,
     poll_seconds: float = 1.0,
 ) -> AsyncIterator[Requester]:
@@ -70,12 +58,11 @@ async def open_requester(
     """
     from orebit.store.local import LocalStore
 
-    urls = rpc_urls(rpc)
     with home.lock():
         key = account or keystore.unlock(home.keystore, keystore.read_password())
         journal = open_journal(home)
         try:
-            async with await connect(urls) as connection:
+            async with await connect(rpc) as connection:
                 settings = SenderSettings(poll_seconds=poll_seconds)
                 async with Sender(connection, key, home.outbox, settings) as sender:
                     yield Requester(

@@ -12,9 +12,11 @@ import aiohttp
 from aiohttp import web
 
 from orebit.chain.events import TaskCreated
+from orebit.chain.home import Home
 from orebit.chain.types import Policy, Terms
 from orebit.errors import ConfigError, OrebitError, TransactionReverted
 from orebit.store.client import BlobClient
+from orebit.store.local import LocalStore
 from orebit.store.server import blob_routes, serve
 from orebit.strategy import funds
 from orebit.strategy.driver import Driver
@@ -112,12 +114,19 @@ async def finish(requester: Requester, job: JobRecord, observer: Observer = QUIE
 
 
 @asynccontextmanager
+async def serve_store(home: Home, host: str, port: int) -> AsyncIterator[str]:
+    """Serves a home's blobs; yields the address. Raises ConfigError when the port is taken."""
+    app = web.Application()
+    app.add_routes(blob_routes(LocalStore(home.blobs)))
+    async with serve(app, host, port) as url:
+        yield url
+
+
+@asynccontextmanager
 async def _serving(requester: Requester, job: JobRecord) -> AsyncIterator[JobRecord]:
     """Serves the home's blobs at the job's address, the same after every restart."""
     settings = job.spec.task_file.run
-    app = web.Application()
-    app.add_routes(blob_routes(requester.store))
-    async with serve(app, settings.host, job.port or settings.port) as url:
+    async with serve_store(requester.home, settings.host, job.port or settings.port) as url:
         if not job.port:
             port = int(url.rsplit(":", 1)[1])
             job = requester.journal.serve_at(job, port, settings.url or url)

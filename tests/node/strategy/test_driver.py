@@ -79,7 +79,7 @@ def home(tmp_path: Path) -> Home:
 
 @asynccontextmanager
 async def opened(anvil: Anvil, home: Home) -> AsyncIterator[Requester]:
-    async with open_requester(home, rpc=anvil.url, account=Account.from_key(KEYS[1]), poll_seconds=0.02) as requester:
+    async with open_requester(home, rpc=[anvil.url], account=Account.from_key(KEYS[1]), poll_seconds=0.02) as requester:
         yield requester
 
 
