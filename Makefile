@@ -5,6 +5,8 @@ BIN := .venv/bin
 export BROWNIE_NOCOMPILE := 1
 export SOLCX_BINARY_PATH := $(CURDIR)/.solcx
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+# Brownie's plugin wants its chain on PATH, wherever it is loaded.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
@@ -51,10 +53,10 @@ test-contracts: setup
 	$(BIN)/python -m pytest tests/contracts -q
 
 test-node: setup
-	$(BIN)/python -m pytest tests/node -q
+	$(BIN)/python -m pytest tests/node -q -p no:pytest-brownie
 
 test-system: setup
-	$(BIN)/python -m pytest tests/system -q
+	$(BIN)/python -m pytest tests/system -q -p no:pytest-brownie
 
 snapshots: setup
 	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py -q

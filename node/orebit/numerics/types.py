@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch as torch_
+
+if TYPE_CHECKING:
+    import torch as torch_
 
 CANONICAL_NAN = 0x7FC00000
 MASK32 = (1 << 32) - 1
@@ -45,7 +48,11 @@ class DType(IntEnum):
 
     @property
     def torch(self) -> torch_.dtype:
-        return _TORCH[self]
+        """The torch type. Imports torch, which the store and most commands do without."""
+        import torch
+
+        dtype: torch_.dtype = getattr(torch, _TORCH[self])
+        return dtype
 
     @property
     def label(self) -> str:
@@ -91,7 +98,7 @@ class DType(IntEnum):
         Raises:
             KeyError: for a type that programs do not have.
         """
-        return _FROM_TORCH[dtype]
+        return _FROM_TORCH[str(dtype).removeprefix("torch.")]
 
 
 _SIZES = {
@@ -113,13 +120,13 @@ _NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.I64: np.dtype("<i8"),
 }
 _TORCH = {
-    DType.F32: torch_.float32,
-    DType.I8: torch_.int8,
-    DType.U8: torch_.uint8,
-    DType.I16: torch_.int16,
-    DType.U16: torch_.uint16,
-    DType.I32: torch_.int32,
-    DType.I64: torch_.int64,
+    DType.F32: "float32",
+    DType.I8: "int8",
+    DType.U8: "uint8",
+    DType.I16: "int16",
+    DType.U16: "uint16",
+    DType.I32: "int32",
+    DType.I64: "int64",
 }
 _FROM_NUMPY = {dtype.newbyteorder("="): code for code, dtype in _NUMPY.items()} | {np.dtype(bool): DType.U8}
-_FROM_TORCH = {dtype: code for code, dtype in _TORCH.items()} | {torch_.bool: DType.U8}
+_FROM_TORCH = {name: code for code, name in _TORCH.items()} | {"bool": DType.U8}

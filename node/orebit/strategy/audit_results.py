@@ -23,7 +23,6 @@ from orebit.errors import (
     OrebitError,
     ProgramError,
 )
-from orebit.executor.run import run_shard
 from orebit.program.graph import Program
 from orebit.store.client import BlobClient
 from orebit.store.plan import Plan, PlanShard
@@ -165,8 +164,10 @@ class ResultAuditor:
         state: Sequence[TensorHead],
         parameters: Sequence[TensorHead],
     ) -> ShardResult:
-        arrays = [[self._array(head) for head in heads] for heads in (constants, state, parameters)]
-        run = run_shard(Program.decode(program), *arrays, shard.steps, shard.interval)
+        given = [[self._array(head) for head in heads] for heads in (constants, state, parameters)]
+        from orebit.executor.run import run_shard  # torch takes seconds, which an audit without re-execution need not
+
+        run = run_shard(Program.decode(program), given[0], given[1], given[2], shard.steps, shard.interval)
         return ShardResult(shard.id, run.checkpoints_root)
 
     def _array(self, head: TensorHead) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
