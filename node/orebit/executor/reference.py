@@ -9,6 +9,7 @@ import torch
 
 from orebit.errors import ExecutionError
 from orebit.executor.elementwise import Kernel, plan_map
+from orebit.executor.memory import peak_bytes, physical_memory
 from orebit.executor.ranges import Range, output_range
 from orebit.executor.reductions import dot_fits_float64, plan_dot, plan_gather, plan_max, plan_scatter, plan_sum
 from orebit.executor.storage import Given, hold, release
@@ -45,25 +46,36 @@ class ReferenceExecutor:
         program: a valid program.
         constants: tensors or arrays of the declared types and shapes, in program order.
         parameters: likewise.
+        memory_limit: bytes that one step may take; all of the machine's memory unless given.
 
     Raises:
-        ExecutionError: when an input's type or shape is not the declared one, or memory runs out.
+        ExecutionError: when an input's type or shape is not the declared one, or a step would not fit in memory.
     """
 
-    def __init__(self, program: Program, constants: Sequence[Given], parameters: Sequence[Given]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        constants: Sequence[Given],
+        parameters: Sequence[Given],
+        memory_limit: int | None = None,
+    ) -> None:
+        _refuse_too_large(program, physical_memory() if memory_limit is None else memory_limit)
         torch.set_flush_denormal(False)
         self.program = program
-        self._outputs: list[torch.Tensor | None] = [None] * len(program.nodes)
-        self._place(Source.CONSTANT, constants)
-        self._place(Source.PARAMETER, parameters)
-        operations = _plan(program)
+        self._inputs: list[torch.Tensor | None] = [None] * len(program.nodes)
+        place_inputs(program, Source.CONSTANT, constants, self._inputs)
+        place_inputs(program, Source.PARAMETER, parameters, self._inputs)
+        self._every_operation = _plan(program)
         fixed = _independent_of_state(program)
-        self._run([operation for operation in operations if fixed[operation.number]], self._outputs)
-        self._operations = [operation for operation in operations if not fixed[operation.number]]
+        self._outputs = list(self._inputs)
+        with torch.inference_mode():
+            self._run([operation for operation in self._every_operation if fixed[operation.number]], self._outputs)
+        self._operations = [
+            _Operation(operation.number, operation.kernel, operation.operands)
+            for operation in self._every_operation
+            if not fixed[operation.number]
+        ]
         self._keep_needed(fixed)
-
-    def _place(self, source: Source, given: Sequence[Given]) -> None:
-        place_inputs(self.program, source, given, self._outputs)
 
     def _keep_needed(self, fixed: list[bool]) -> None:
         needed = {operand for operation in self._operations for operand in operation.operands}
@@ -106,6 +118,18 @@ class ReferenceExecutor:
             self._run(self._operations, outputs)
             return [self._released(outputs, number) for number in self.program.new_state]
 
+    def trace(self, state: Sequence[Given]) -> list[torch.Tensor]:
+        """Every node's output in one step, inputs included, in node order: what a dispute walks over.
+
+        Raises:
+            ExecutionError: as `step` does.
+        """
+        outputs = list(self._inputs)
+        place_inputs(self.program, Source.STATE, state, outputs)
+        with torch.inference_mode():
+            self._run(self._every_operation, outputs)
+            return [self._released(outputs, number) for number in range(len(outputs))]
+
     def _released(self, outputs: list[torch.Tensor | None], number: int) -> torch.Tensor:
         tensor = outputs[number]
         assert tensor is not None
@@ -123,6 +147,15 @@ def place_inputs(program: Program, source: Source, given: Sequence[Given], outpu
         raise ExecutionError(f"the program takes {len(specs)} {source.name.lower()} tensors, not {len(given)}")
     for index, (number, spec, tensor) in enumerate(zip(numbers, specs, given, strict=True)):
         outputs[number] = hold(tensor, spec, f"{source.name.lower()} tensor {index}")
+
+
+def _refuse_too_large(program: Program, limit: int) -> None:
+    needed = peak_bytes(program)
+    if needed > limit:
+        raise ExecutionError(
+            f"one step of the program takes up to {needed / 2**30:.1f} GiB, more than the {limit / 2**30:.1f} GiB "
+            "allowed; run it on a larger machine or use smaller batches"
+        )
 
 
 def _plan(program: Program) -> list[_Operation]:
