@@ -9,12 +9,16 @@ from typing import Any
 from orebit.chain import deployment as deployments
 from orebit.chain.deployment import Deployment
 from orebit.chain.revert import reverted
-from orebit.chain.rpc import Rpc, RpcError
+from orebit.chain.rpc import Endpoint, Rpc, RpcError
 from orebit.chain.types import Block
-from orebit.errors import ChainError, ConfigError
+from orebit.errors import ChainError
 
 BlockReference = int | bytes | str
 """A number, a hash, or "latest", "pending", "finalized"."""
+
+
+class WrongChain(ChainError):
+    """An endpoint serves another chain than the deployment's."""
 
 
 class Connection:
@@ -50,7 +54,7 @@ class Connection:
 
     async def ether_of(self, address: str) -> int:
         """Wei of ETH that an address holds."""
-        return int(await self.rpc.call("eth_getBalance", address, "latest"), 16)
+        return quantity(await self.rpc.call("eth_getBalance", address, "latest"))
 
     async def code_of(self, address: str, block: BlockReference = "latest") -> bytes:
         return from_hex(await self.rpc.call("eth_getCode", address, reference(block)))
@@ -89,35 +93,45 @@ async def _choose(rpc: Rpc, deployment: Deployment | None) -> Deployment:
         return deployment
     if deployments.named_elsewhere():
         return deployments.load()
-    return deployments.load(_number(await rpc.call("eth_chainId")))
+    return deployments.load(quantity(await rpc.call("eth_chainId")))
 
 
 async def _check(connection: Connection) -> None:
     """Every endpoint that answers must serve the deployment's chain; one at least must answer."""
     wanted = connection.deployment
-    await connection.rpc.call("eth_chainId")
+
+    async def guard(endpoint: Endpoint) -> None:
+        await _require_chain(endpoint, wanted)
+
+    for endpoint in connection.rpc.endpoints:
+        endpoint.guard = guard
     for endpoint in connection.rpc.endpoints:
         try:
-            chain_id = _number(await endpoint.call("eth_chainId"))
-            genesis = await endpoint.call("eth_getBlockByNumber", "0x0", False)
-        except RpcError as error:
-            raise ChainError(f"{endpoint.name} does not serve Ethereum's RPC: {error}") from error
+            await endpoint.verify()
+        except (WrongChain, RpcError):
+            raise
         except ChainError:
-            continue
-        if chain_id != wanted.chain_id:
-            raise ChainError(
-                f"{endpoint.name} serves chain {chain_id}, but the deployment is on chain {wanted.chain_id}. "
-                f"Use an RPC URL of chain {wanted.chain_id}, or name its deployment in OREBIT_DEPLOYMENT."
-            )
-        if genesis is None or from_hex(genesis["hash"]) != wanted.genesis:
-            raise ChainError(
-                f"{endpoint.name} has the right chain id {chain_id} but another genesis block than the deployment: "
-                "a local chain was restarted, or it is a different network. Deploy again, or use the right RPC URL."
-            )
+            continue  # down: the guard looks again when it is back
     if not await connection.code_of(wanted.market):
         raise ChainError(
             f"There is no contract at the market's address {wanted.market} on chain {wanted.chain_id}. "
             "The deployment file is stale, or the endpoint has not synced yet."
+        )
+
+
+async def _require_chain(endpoint: Endpoint, wanted: Deployment) -> None:
+    """Raises `WrongChain` when the endpoint serves another chain than the deployment's."""
+    chain_id = quantity(await endpoint.request("eth_chainId"))
+    if chain_id != wanted.chain_id:
+        raise WrongChain(
+            f"{endpoint.name} serves chain {chain_id}, but the deployment is on chain {wanted.chain_id}. "
+            f"Use an RPC URL of chain {wanted.chain_id}, or name its deployment in OREBIT_DEPLOYMENT."
+        )
+    genesis = await endpoint.request("eth_getBlockByNumber", "0x0", False)
+    if genesis is None or parse_block(genesis).hash != wanted.genesis:
+        raise WrongChain(
+            f"{endpoint.name} has the right chain id {chain_id} but another genesis block than the deployment: "
+            "a local chain was restarted, or it is a different network. Deploy again, or use the right RPC URL."
         )
 
 
@@ -151,8 +165,9 @@ def from_hex(text: Any) -> bytes:
         raise ChainError(f"The RPC endpoint answered {text!r} where hex was due; use another endpoint.") from error
 
 
-def _number(text: Any) -> int:
+def quantity(text: Any) -> int:
+    """The number of a 0x string. Raises `ChainError` for anything else."""
     try:
         return int(text, 16)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"The RPC endpoint answered {text!r} as chain id: it is no Ethereum endpoint.") from error
+        raise ChainError(f"The RPC endpoint answered {text!r} where a number was due; use another endpoint.") from error

@@ -35,6 +35,7 @@ class Cursor:
 
     def __init__(self, database: sqlite3.Connection | Path, reader: str) -> None:
         self._reader = reader
+        self._owned = isinstance(database, Path)
         try:
             self._database = database if isinstance(database, sqlite3.Connection) else sqlite3.connect(database)
             for statement in _SCHEMA:
@@ -43,6 +44,11 @@ class Cursor:
             raise StorageError(
                 f"The event cursor cannot be opened ({error}). Check the disk and {database}."
             ) from error
+
+    def close(self) -> None:
+        """Closes the database if it was opened here."""
+        if self._owned:
+            self._database.close()
 
     def positions(self) -> list[Position]:
         """Known blocks, newest first."""

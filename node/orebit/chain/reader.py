@@ -85,6 +85,10 @@ class EventReader:
         self.head: Block | None = None
         """The highest block seen; it never goes back, whatever endpoint answers."""
 
+    def close(self) -> None:
+        """Closes the database that was opened for it, if one was."""
+        self._cursor.close()
+
     @property
     def position(self) -> Position | None:
         """The last acknowledged block; None before the first."""
@@ -136,7 +140,7 @@ class EventReader:
 
     async def _best_endpoint(self) -> tuple[Endpoint, Block]:
         """The endpoint that is farthest ahead: one poll asks only this one, so that its answers fit together."""
-        endpoints = self._connection.rpc.ordered()
+        endpoints = self._connection.rpc.awake()
         answers = await asyncio.gather(*(_block(endpoint, "latest") for endpoint in endpoints), return_exceptions=True)
         best: tuple[Endpoint, Block] | None = None
         for endpoint, answer in zip(endpoints, answers, strict=True):
@@ -181,7 +185,7 @@ class EventReader:
             bounds = {"fromBlock": hex(start.number + 1), "toBlock": hex(last), "address": self._addresses}
             end = await _block(endpoint, last)
             try:
-                logs: list[Log] = await endpoint.call("eth_getLogs", bounds)
+                logs = await _logs(endpoint, bounds)
             except ChainError as error:
                 # A refused range and an answer too large to arrive in time call for the same.
                 if self._range == 1:
@@ -192,6 +196,10 @@ class EventReader:
             again = await _block(endpoint, last)
             if end is None or again is None or end.hash != again.hash:
                 return [], []
+            if any(not start.number < _order(item)[0] <= last for item in logs):
+                raise ChainError(
+                    f"{endpoint.name} answered with logs of other blocks than asked; use another endpoint."
+                )
             self._range = min(2 * self._range, self.settings.max_range)
             return [Position(last, end.hash)], sorted(logs, key=_order)
 
@@ -216,7 +224,7 @@ class EventReader:
         """The block's logs; None while the endpoint does not have them, though it has the header."""
         query = {"blockHash": "0x" + header.hash.hex(), "address": self._addresses}
         try:
-            logs: list[Log] = await endpoint.call("eth_getLogs", query)
+            logs = await _logs(endpoint, query)
         except RpcError as error:
             log.info("endpoint lacks a block's logs", block=header.number, reason=str(error))
             return None
@@ -246,6 +254,18 @@ class EventReader:
 async def _block(endpoint: Endpoint, which: int | str) -> Block | None:
     found = await endpoint.call("eth_getBlockByNumber", hex(which) if isinstance(which, int) else which, False)
     return parse_block(found) if found else None
+
+
+async def _logs(endpoint: Endpoint, query: Mapping[str, Any]) -> list[Log]:
+    """Logs that have a place. Raises `ChainError` for anything else."""
+    found = await endpoint.call("eth_getLogs", query)
+    try:
+        for item in found:
+            _order(item)
+            from_hex(item["blockHash"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ChainError(f"{endpoint.name} answered with malformed logs ({error!r}); use another endpoint.") from error
+    return list(found)
 
 
 def _order(item: Log) -> tuple[int, int]:

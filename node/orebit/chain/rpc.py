@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from orebit.errors import ChainError, ConfigError
+
+REST_SECONDS = 30.0
+"""How long an endpoint that could not be reached is asked last."""
 
 
 class RpcError(ChainError):
@@ -50,16 +55,42 @@ def redact(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}" if parts.hostname else url
 
 
+Guard = Callable[["Endpoint"], Awaitable[None]]
+"""Raises `ChainError` for an endpoint that must not be used."""
+
+
 class Endpoint:
     """One URL. Raises `RpcError` for an error answer and `ChainError` for no answer or nonsense."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
         self.name = redact(url)
+        self.guard: Guard | None = None
+        """Asked once, before the first call: an endpoint that was down at the start is checked when it comes back."""
+        self._guarding = asyncio.Lock()
         self._session = session
         self._numbers = itertools.count(1)
+        self._failed_at = -math.inf
+
+    @property
+    def resting(self) -> bool:
+        """Whether it failed a moment ago, so that others are asked first."""
+        return time.monotonic() - self._failed_at < REST_SECONDS
 
     async def call(self, method: str, *parameters: Any) -> Any:
+        if self.guard is not None:
+            await self.verify()
+        return await self.request(method, *parameters)
+
+    async def verify(self) -> None:
+        """Has the guard look at it, once."""
+        async with self._guarding:
+            if self.guard is not None:
+                await self.guard(self)
+                self.guard = None
+
+    async def request(self, method: str, *parameters: Any) -> Any:
+        """A call that no guard sees."""
         body = {"jsonrpc": "2.0", "id": next(self._numbers), "method": method, "params": parameters}
         answer = self._parse(await self._post(json.dumps(body)))
         if "error" in answer:
@@ -67,6 +98,7 @@ class Endpoint:
             raise RpcError(method, error.get("code", 0), str(error.get("message", "")), error.get("data"))
         if "result" not in answer:
             raise ChainError(f"{self.name} answered without a result; it may not be an Ethereum RPC endpoint.")
+        self._failed_at = -math.inf
         return answer["result"]
 
     async def _post(self, body: str) -> str:
@@ -75,8 +107,10 @@ class Endpoint:
             async with self._session.post(self.url, data=body, headers=headers) as response:
                 return await response.text(encoding="utf-8", errors="replace")
         except TimeoutError as error:
+            self._failed_at = time.monotonic()
             raise ChainError(f"{self.name} did not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
+            self._failed_at = time.monotonic()
             raise ChainError(f"{self.name} cannot be reached ({error or type(error).__name__}).") from error
 
     def _parse(self, text: str) -> dict[str, Any]:
@@ -103,8 +137,14 @@ class Rpc:
         self._current = 0
 
     def ordered(self) -> list[Endpoint]:
-        """The endpoint in use first, then the others."""
-        return self.endpoints[self._current :] + self.endpoints[: self._current]
+        """The endpoint in use first, then the others, last those that failed a moment ago."""
+        found = self.endpoints[self._current :] + self.endpoints[: self._current]
+        return sorted(found, key=lambda endpoint: endpoint.resting)
+
+    def awake(self) -> list[Endpoint]:
+        """In the same order, without those that failed a moment ago, unless all did."""
+        found = self.ordered()
+        return [endpoint for endpoint in found if not endpoint.resting] or found
 
     async def call(self, method: str, *parameters: Any) -> Any:
         """The first endpoint's answer. Raises `RpcError` for a refusal, `ChainError` when no endpoint answers."""
@@ -129,9 +169,9 @@ class Rpc:
         )
 
     async def call_all(self, method: str, *parameters: Any) -> list[Any]:
-        """Every endpoint's answer; those that fail are left out."""
+        """Every endpoint's answer; those that fail or are resting are left out."""
         answers = await asyncio.gather(
-            *(endpoint.call(method, *parameters) for endpoint in self.endpoints), return_exceptions=True
+            *(endpoint.call(method, *parameters) for endpoint in self.awake()), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, ChainError):

@@ -19,7 +19,7 @@ import structlog
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from orebit.chain.connection import Connection, from_hex
+from orebit.chain.connection import Connection, from_hex, quantity
 from orebit.chain.events import Decoder, Event
 from orebit.chain.market import Market
 from orebit.chain.outbox import Attempt, Intent, Outbox, State, now
@@ -120,12 +120,20 @@ class Sender:
 
     async def __aenter__(self) -> Sender:
         self._tending = asyncio.create_task(self._tend(), name="sender")
+        self._tending.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nobody may wait for what nobody tends."""
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            log.error("sender failed", error=repr(failure))
+            self._fail_all(ChainError(f"The sender failed: {failure!r}. Start again: what is in flight is journalled."))
 
     async def close(self) -> None:
         """Stops tending; what is in flight stays journalled and is taken up by the next sender."""
@@ -198,7 +206,7 @@ class Sender:
         request = {"from": self.address, "to": to, "data": "0x" + calldata.hex(), "value": hex(value)}
         block = "pending" if self.in_flight else "latest"
         try:
-            estimate = int(await self._connection.rpc.call("eth_estimateGas", request, block), 16)
+            estimate = quantity(await self._connection.rpc.call("eth_estimateGas", request, block))
         except RpcError as error:
             if "insufficient funds" in error.text.lower():
                 raise self._poor(label) from error
@@ -241,7 +249,7 @@ class Sender:
         """(max fee, priority fee) that last through six full blocks. Raises `ChainError` above the cap."""
         base = (await self._connection.head()).base_fee
         try:
-            priority = int(await self._connection.rpc.call("eth_maxPriorityFeePerGas"), 16)
+            priority = quantity(await self._connection.rpc.call("eth_maxPriorityFeePerGas"))
         except RpcError:
             priority = _GWEI
         if base + priority > self.settings.max_fee_cap:
@@ -256,13 +264,15 @@ class Sender:
         counts = await self._connection.rpc.call_all("eth_getTransactionCount", self.address, block)
         if not counts:
             raise ChainError("No RPC endpoint tells the account's nonce. Check the network and the RPC URL.")
-        return max(int(count, 16) for count in counts)
+        return max(quantity(count) for count in counts)
 
     # Waiting
 
     async def _outcome(self, intent: Intent) -> Receipt:
         intent = self._outbox.get(intent.id)
         if intent.state is State.SENT:
+            if self._tending is None or self._tending.done():
+                raise ChainError(f"{intent.label} is journalled, but the sender is not running. Start it again.")
             future = self._waiting.setdefault(intent.id, asyncio.get_running_loop().create_future())
             self._wake.set()
             return await asyncio.shield(future)
@@ -366,7 +376,7 @@ class Sender:
     async def _find_receipt(self, attempts: Sequence[Attempt]) -> dict[str, Any] | None:
         for attempt in attempts:
             for found in await self._connection.rpc.call_all("eth_getTransactionReceipt", "0x" + attempt.hash.hex()):
-                if found is not None:
+                if found is not None and found.get("blockNumber"):
                     return dict(found)
         return None
 
@@ -451,7 +461,7 @@ class Sender:
         answers = await asyncio.gather(
             *(
                 endpoint.call("eth_sendRawTransaction", "0x" + attempt.raw.hex())
-                for endpoint in self._connection.rpc.endpoints
+                for endpoint in self._connection.rpc.awake()
             ),
             return_exceptions=True,
         )

@@ -53,6 +53,30 @@ async def test_an_endpoint_that_dies_later_is_left(anvil: Anvil) -> None:
             alive = True
 
 
+async def test_an_endpoint_that_was_down_is_checked_when_it_is_back(
+    anvil: Anvil, start_anvil: Callable[..., Anvil]
+) -> None:
+    """It turns out to be another chain's: the others answer."""
+    other = start_anvil("--chain-id", "99")
+    down = True
+
+    async def late(method: str, parameters: list[Any], call: Call) -> Any:
+        return ["down"] if down else None
+
+    async with proxy(other.url, late) as url:
+        async with await connect([url, anvil.url], deployment_of(anvil)) as connection:
+            down = False
+            assert (await connection.rpc.call_all("eth_chainId")) == ["0x7a69"]
+            assert await connection.rpc.call("eth_chainId") == "0x7a69"
+
+
+async def test_an_unreachable_endpoint_is_asked_last(anvil: Anvil) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    async with await connect([dead, anvil.url], deployment_of(anvil)) as connection:
+        assert [endpoint.url for endpoint in connection.rpc.ordered()] == [anvil.url, dead]
+        assert [endpoint.url for endpoint in connection.rpc.awake()] == [anvil.url]
+
+
 async def test_another_chain(start_anvil: Callable[..., Anvil]) -> None:
     chain = start_anvil("--chain-id", "99")
     with pytest.raises(ChainError, match="serves chain 99, but the deployment is on chain 31337"):

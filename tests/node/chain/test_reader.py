@@ -15,7 +15,7 @@ from scenes import connected, deployment_of, emit
 from orebit.chain.connection import Connection, connect
 from orebit.chain.events import Event, Withdrawn
 from orebit.chain.reader import EventReader, ReaderSettings, ReorgTooDeep
-from orebit.errors import StorageError
+from orebit.errors import ChainError, StorageError
 
 SMALL = ReaderSettings(keep_blocks=8, max_blocks=4, max_range=16)
 
@@ -213,6 +213,30 @@ async def test_the_endpoint_farthest_ahead_is_read(start_anvil: Callable[..., An
     async with proxy(chain.url, frozen) as url, await _through(chain, [url, chain.url]) as connection:
         emit(chain, 1)
         assert await _drain(EventReader(connection, tmp_path / "r.sqlite", settings=SMALL)) == ([], [1])
+
+
+@pytest.mark.parametrize("logs", [None, [{}], [{"blockNumber": "0x1", "logIndex": "0x0"}], [7]])
+async def test_malformed_logs_are_an_error(anvil: Anvil, tmp_path: Path, logs: Any) -> None:
+    async def mad(method: str, parameters: list[Any], call: Call) -> dict[str, Any] | None:
+        return result(logs) if method == "eth_getLogs" else None
+
+    async with proxy(anvil.url, mad) as url, await _through(anvil, [url]) as connection:
+        emit(anvil, 1)
+        with pytest.raises(ChainError, match="malformed logs"):
+            await EventReader(connection, tmp_path / "r.sqlite").poll()
+
+
+async def test_logs_of_other_blocks_than_asked_are_an_error(anvil: Anvil, tmp_path: Path) -> None:
+    async def shifted(method: str, parameters: list[Any], call: Call) -> dict[str, Any] | None:
+        if method != "eth_getLogs" or "fromBlock" not in parameters[0]:
+            return None
+        return await call(method, parameters[0] | {"toBlock": "latest"})
+
+    async with proxy(anvil.url, shifted) as url, await _through(anvil, [url]) as connection:
+        for node in range(1, 40):
+            emit(anvil, node)
+        with pytest.raises(ChainError, match="logs of other blocks"):
+            await EventReader(connection, tmp_path / "r.sqlite", settings=SMALL).poll()
 
 
 async def test_deliveries_outlast_a_dead_endpoint(anvil: Anvil, tmp_path: Path) -> None:

@@ -14,8 +14,13 @@ from typing import Any
 import pytest
 from local_chain import KEYS, Anvil
 from scenes import COUNTER, account, connected, count, outbox
+from stage import TERMS, open_stage
 
+from orebit.chain.deployment import Deployment
+from orebit.chain.events import CallFailed
+from orebit.chain.revert import decode_revert
 from orebit.chain.sender import Sender, SenderSettings
+from orebit.chain.token import UNIT
 from orebit.errors import AccountError, ChainError, TransactionReverted
 
 FAST = SenderSettings(poll_seconds=0.05, bump_seconds=60, lost_blocks=3)
@@ -178,11 +183,45 @@ async def test_a_gap_below_is_filled(start_anvil: Callable[..., Anvil], tmp_path
     assert count(chain) == 1
 
 
+async def test_whoever_waits_hears_that_the_sender_failed(anvil: Anvil, tmp_path: Path) -> None:
+    def burst(step: str, key: str) -> None:
+        if step == "included":
+            raise ArithmeticError("unforeseen")
+
+    async with (
+        await connected(anvil) as connection,
+        Sender(connection, account(KEYS[0]), outbox(tmp_path), FAST, burst) as it,
+    ):
+        with pytest.raises(ChainError, match="unforeseen"):
+            await it.send(COUNTER, b"", label="count", key="k")
+        with pytest.raises(ChainError, match="not running"):
+            await it.send(COUNTER, b"", label="count", key="k")
+    async with await connected(anvil) as connection, Sender(connection, account(KEYS[0]), outbox(tmp_path), FAST) as it:
+        await it.send(COUNTER, b"", label="count", key="k")
+    assert count(anvil) == 1
+
+
+async def test_optional_calls_of_a_multicall_get_gas_enough(anvil: Anvil, deployed: Deployment, tmp_path: Path) -> None:
+    """The whole succeeds with little gas, the optional creation inside it would not."""
+    stage = await open_stage(anvil, deployed)
+    stage.prepare(nodes=0)
+    async with stage.connection, Sender(stage.connection, account(KEYS[1]), outbox(tmp_path), FAST) as it:
+        calls = [stage.market.encode_create(TERMS, "http://u" * 20, UNIT), stage.market.encode_close(99)]
+        receipt = await it.multicall(calls, must=0, label="a cycle")
+    names = [type(event).__name__ for event in receipt.events]
+    assert names == ["TaskCreated", "Deposited", "Transfer", "CallFailed"]
+    failed = receipt.events[-1]
+    assert isinstance(failed, CallFailed) and decode_revert(failed.reason)[0] == "NotRequester"
+
+
 _VICTIM = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
+from orebit.chain.deployment import Deployment
+from orebit.chain.events import CallFailed
+from orebit.chain.revert import decode_revert
 from orebit.chain.sender import Sender, SenderSettings
 from eth_account import Account
 
