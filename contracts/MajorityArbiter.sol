@@ -41,8 +41,9 @@ contract MajorityArbiter is IMajorityArbiter {
         }
         _requireWitness(witness, primaryId.node(), replicaId.node());
         bool primaryWrong = root == replica.root;
-        if (!primaryWrong && ResultTree.open(root, primary.drawnBlock, path, primary.shards, _log2(primary)) != primary.root) {
-            revert AgreesWithNeither(lease, root);
+        if (!primaryWrong) {
+            bytes32 opened = ResultTree.open(root, primary.drawnBlock, path, primary.shards, _log2(primary));
+            if (opened != primary.root) revert AgreesWithNeither(lease, root);
         }
         (LeaseId wrong, LeaseId right) = primaryWrong ? (primaryId, replicaId) : (replicaId, primaryId);
         uint96 bounty = MARKET.convict(wrong);

@@ -30,9 +30,8 @@ contract NodeRegistry is INodeRegistry {
     TokenAI public immutable TOKEN;
     address public immutable MARKET;
     IArbiter public immutable ARBITER;
+    uint40 public immutable UNBONDING_SECONDS;
 
-    /// @inheritdoc INodeRegistry
-    uint40 public immutable override unbondingSeconds;
     /// @inheritdoc INodeRegistry
     uint32 public override nodeCount;
     /// @inheritdoc INodeRegistry
@@ -57,7 +56,7 @@ contract NodeRegistry is INodeRegistry {
         TOKEN = token;
         MARKET = market;
         ARBITER = arbiter;
-        unbondingSeconds = unbondingSeconds_;
+        UNBONDING_SECONDS = unbondingSeconds_;
     }
 
     /* OWNER */
@@ -113,7 +112,7 @@ contract NodeRegistry is INodeRegistry {
         Node storage self = _nodes[node];
         uint96 available = self.stake - self.locked;
         if (amount > available) revert StakeShort(node, amount, available);
-        uint40 unbondedAt = uint40(block.timestamp) + unbondingSeconds;
+        uint40 unbondedAt = uint40(block.timestamp) + UNBONDING_SECONDS;
         self.stake -= amount;
         totalStake -= amount;
         self.unbonding += amount;
@@ -144,8 +143,9 @@ contract NodeRegistry is INodeRegistry {
 
     /// @inheritdoc INodeRegistry
     function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
-        try TOKEN.permit(msg.sender, address(this), value, deadline, v, r, s) {}
-        catch {
+        try TOKEN.permit(msg.sender, address(this), value, deadline, v, r, s) {
+            return;
+        } catch {
             uint256 allowance = TOKEN.allowance(msg.sender, address(this));
             if (allowance < value) revert PermitFailed(value, allowance);
         }
@@ -227,6 +227,11 @@ contract NodeRegistry is INodeRegistry {
     /// @inheritdoc INodeRegistry
     function payeeOf(uint32 node) external view returns (address) {
         return _nodes[node].payee;
+    }
+
+    /// @inheritdoc INodeRegistry
+    function unbondingSeconds() external view returns (uint40) {
+        return UNBONDING_SECONDS;
     }
 
     function _lock(uint32 node, address caller, uint256 amount) private returns (Node storage self) {

@@ -131,14 +131,7 @@ contract TaskMarket is ITaskMarket {
         TermsRules.within("size", size, 1, TermsRules.MAX_SIZE);
         Task storage self = _s.tasks[task];
         TermsWord terms = self.terms;
-        BatchWord word;
-        {
-            uint8 flags = self.flags;
-            uint8 longest = self.maxGrains < grains ? self.maxGrains : grains;
-            word = newBatch(
-                task, grains, size, longest, flags & FLAG_OPEN != 0, flags & FLAG_KEEP_RESULTS != 0, flags & FLAG_GATED != 0
-            );
-        }
+        BatchWord word = _newBatch(self, task, grains, size);
         uint256 reserved = grains * (size * terms.price() + Pricing.fee(terms, word));
         _spendEscrow(task, reserved);
         batch = ++_s.batchCount;
@@ -381,8 +374,9 @@ contract TaskMarket is ITaskMarket {
 
     /// @inheritdoc ITaskMarket
     function permit(uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
-        try TOKEN.permit(msg.sender, address(this), value, deadline, v, r, s) {}
-        catch {
+        try TOKEN.permit(msg.sender, address(this), value, deadline, v, r, s) {
+            return;
+        } catch {
             uint256 allowance = TOKEN.allowance(msg.sender, address(this));
             if (allowance < value) revert PermitFailed(value, allowance);
         }
@@ -543,6 +537,19 @@ contract TaskMarket is ITaskMarket {
     }
 
     /* LEASES */
+
+    function _newBatch(Task storage self, uint40 task, uint8 grains, uint8 size) private view returns (BatchWord) {
+        uint8 flags = self.flags;
+        return newBatch({
+            task_: task,
+            grains_: grains,
+            size_: size,
+            longest_: self.maxGrains < grains ? self.maxGrains : grains,
+            open: flags & FLAG_OPEN != 0,
+            keep: flags & FLAG_KEEP_RESULTS != 0,
+            gated: flags & FLAG_GATED != 0
+        });
+    }
 
     function _live(LeaseId lease_) private view returns (Lease storage self, LeaseWord word) {
         self = _s.leases[lease_.key()];

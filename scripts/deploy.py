@@ -58,7 +58,7 @@ def judge(chain_id: int) -> str | None:
             f"Chain {chain_id} is not local, and MajorityArbiter, which believes its first witness, must judge nowhere "
             "else. Deploy a court first and name it in OREBIT_ARBITER, or use a local chain (31337 or 1337)."
         )
-    return given and web3.toChecksumAddress(given)
+    return given and web3.to_checksum_address(given)
 
 
 def deployer() -> Any:

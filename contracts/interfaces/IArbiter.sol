@@ -23,6 +23,7 @@ interface IMajorityArbiter is IArbiter {
     event Testified(LeaseId indexed lease, uint32 indexed witness, bytes32 root, LeaseId convicted, uint96 bounty);
 
     /// @notice States the drawn block's root that the witness computed, within the contest window, once a lease.
-    /// Equal to the replica's root, the primary is convicted; opening at the drawn index into the primary's root, the replica is.
+    /// Equal to the replica's root, the primary is convicted; opening at the drawn index into the primary's root, the
+    /// replica is.
     function testify(LeaseId lease, uint32 witness, bytes32 root, bytes32[] calldata path) external;
 }

@@ -20,7 +20,8 @@ struct NodeInfo {
 }
 
 /// @title Nodes: who owns and operates them, their stake, and where they serve blobs.
-/// @notice Node identifiers start at 1. Only the owner adds stake, unbonds, cancels unbonding and says where money goes.
+/// @notice Node identifiers start at 1. Only the owner adds stake, unbonds, cancels unbonding and says where money
+/// goes.
 interface INodeRegistry {
     event NodeRegistered(uint32 indexed node, address indexed owner, address operator, string url, string capabilities);
     event OperatorSet(uint32 indexed node, address operator);
@@ -51,13 +52,17 @@ interface INodeRegistry {
     function register(address operator, string calldata url, string calldata capabilities, uint96 amount)
         external
         returns (uint32 node);
+    /// @notice Names the key that leases, commits and takes for the node, beside its owner's.
     function setOperator(uint32 node, address operator) external;
+    /// @notice Names where balances and unbonded stake are paid.
     function setPayee(uint32 node, address payee) external;
     /// @notice By the owner or the operator.
     function describe(uint32 node, string calldata url, string calldata capabilities) external;
+    /// @notice Adds stake; commits made up to this block are no lottery of the node's.
     function addStake(uint32 node, uint96 amount) external;
     /// @notice Starts unbonding part of `stake - locked`; it loses its lottery weight at once.
     function unbond(uint32 node, uint96 amount) external;
+    /// @notice Turns all unbonding stake back into stake, as if it had been added now.
     function cancelUnbond(uint32 node) external;
     /// @notice Pays unbonded stake to the payee once its time has come, by anyone.
     function withdrawStake(uint32 node) external;
@@ -74,6 +79,7 @@ interface INodeRegistry {
         external
         returns (uint96 stake, uint40 since, uint96 total);
 
+    /// @notice Unlocks what a lease had locked.
     function unlock(uint32 node, uint256 amount) external;
 
     /// @notice Unlocks `unlocked` and takes `amount` of it: to the market, to the arbiter, the rest burnt.

@@ -3,7 +3,8 @@ pragma solidity 0.8.37;
 
 import {LeaseId} from "../types/LeaseId.sol";
 
-/// @dev Flags of a task. Open: no commit, draw or call. Gated: its requester may bar nodes. Keep: results stay on-chain.
+/// @dev Flags of a task. Open: no commit, draw or call. Gated: its requester may bar nodes. Keep: contracts can
+/// read results.
 uint8 constant FLAG_OPEN = 1;
 uint8 constant FLAG_GATED = 2;
 uint8 constant FLAG_KEEP_RESULTS = 4;
@@ -89,8 +90,8 @@ struct BatchInfo {
     uint128 free;
     /// Grains without a final result.
     uint8 unsettled;
-    /// Replica fees that have left the reserve, less those that came back from slashed stakes. What closing refunded counts.
-    /// So `unsettled * size * price + (grains - replicasPaid) * fee` is what the batch still reserves.
+    /// Replica fees that have left the reserve, closing's refunds included, less those that came back from slashed
+    /// stakes: `unsettled * size * price + (grains - replicasPaid) * fee` is what the batch still reserves.
     uint16 replicasPaid;
     /// Timestamp of posting; 0 once closed.
     uint40 posted;
@@ -126,7 +127,8 @@ struct LeaseInfo {
 
 /// @title The market: escrow, batches, leases, commit, draw, reveal, replication, payout and refunds.
 /// @notice Nothing here is payable and nobody, the guardian included, can touch another's money.
-/// A deadline has passed when `timestamp > stamp` and `block.number > block + 32` (a lone commit: `> draw block + L + 32`).
+/// A deadline has passed when `timestamp > stamp` and `block.number > block + 32` (a lone commit:
+/// `> draw block + L + 32`).
 /// An act is valid exactly while its deadline has not passed; an exit exactly once it has.
 interface ITaskMarket {
     /* EVENTS */
@@ -152,12 +154,17 @@ interface ITaskMarket {
     event Contested(LeaseId indexed primary, LeaseId indexed replica);
     /// @param paid Credited to the node's balance: price * shards, or the replica fee.
     event Finalised(LeaseId indexed lease, uint40 indexed batch, bytes32 root, uint96 paid);
-    /// @notice A deadline was missed. @param penalty Taken from stake = toRequester + burnt + toReserve + to a replica's fee.
-    event Expired(LeaseId indexed lease, uint40 indexed batch, uint96 penalty, uint96 toRequester, uint96 burnt, uint96 toReserve);
+    /// @notice A deadline was missed. `penalty = toRequester + burnt + toReserve`, taken from the stake; `toReserve`
+    /// replaces the fee of a replica that revealed.
+    event Expired(
+        LeaseId indexed lease, uint40 indexed batch, uint96 penalty, uint96 toRequester, uint96 burnt, uint96 toReserve
+    );
     /// @notice A contest ended without proof: this side loses the late penalty and is unpaid.
     event Voided(LeaseId indexed lease, uint40 indexed batch, uint96 penalty, uint96 toRequester, uint96 burnt);
     /// @notice Proven wrong. `stake = bounty + burnt + toReserve`, a replica's fee included in toReserve.
-    event Slashed(LeaseId indexed lease, uint40 indexed batch, uint96 stake, uint96 bounty, uint96 burnt, uint96 toReserve);
+    event Slashed(
+        LeaseId indexed lease, uint40 indexed batch, uint96 stake, uint96 bounty, uint96 burnt, uint96 toReserve
+    );
     /// @notice Money of a batch went back to its task's escrow for another reason (grains of a closed batch).
     event Refunded(uint40 indexed batch, uint96 amount);
     /// @notice A convicted replica's fee that the primary's stake had already covered: nobody's gain.
@@ -229,7 +236,8 @@ interface ITaskMarket {
     /// @notice Takes unreserved escrow back, by the requester, at any time.
     function withdrawEscrow(uint40 task, uint96 amount, address to) external;
 
-    /// @notice Posts `grains` (1 to 128) of `size` (1 to 64) shards each, and reserves `grains * size * price + grains * fee`.
+    /// @notice Posts `grains` (1 to 128) of `size` (1 to 64) shards each, and reserves
+    /// `grains * (size * price + fee)`.
     function post(uint40 task, bytes32 planRoot, uint8 grains, uint8 size) external returns (uint40 batch);
 
     /// @notice No more leases of this batch. Free grains are refunded now, others as their leases end.
@@ -243,7 +251,7 @@ interface ITaskMarket {
 
     /* NODE */
 
-    /// @notice Leases grains [first, first + grains) into the caller's node's free `slot`; the generation is the slot's next.
+    /// @notice Leases grains [first, first + grains) into a free slot of the caller's node, under its next generation.
     function lease(uint40 batch, uint8 first, uint8 grains, uint32 node, uint8 slot) external returns (LeaseId);
 
     /// @param commitment keccak256(abi.encode(chainid, market, uint40 slot key, uint32 generation, root, salt)).
@@ -253,17 +261,22 @@ interface ITaskMarket {
     /// @param attempt j of the lottery, 1 <= j <= block - d; ignored once the lottery is over.
     function take(LeaseId primary, uint32 node, uint8 slot, uint256 attempt) external returns (LeaseId);
 
-    /// @notice Reveals a lease alone (undrawn, untaken or deserted), a replica's block root, or an open task's root (salt 0).
+    /// @notice Reveals a lease alone (undrawn, untaken or deserted), a replica's block root, or an open task's root
+    /// (salt 0).
     function reveal(LeaseId lease, bytes32 root, bytes32 salt) external;
 
     /// @notice The primary of a pair, after its replica: opens the drawn block of its result tree.
     /// @param blockRoot Raw subtree node at the drawn index. @param path Exactly h - b siblings, leaf to root.
-    function revealPaired(LeaseId lease, bytes32 root, bytes32 salt, bytes32 blockRoot, bytes32[] calldata path) external;
+    function revealPaired(LeaseId lease, bytes32 root, bytes32 salt, bytes32 blockRoot, bytes32[] calldata path)
+        external;
 
     /* EXITS, BY ANYONE: each takes a list and skips what is not ready */
 
+    /// @notice Pays revealed leases whose window has passed without an open game; a primary's replica with it.
     function finalise(LeaseId[] calldata leases) external;
+    /// @notice Ends leases whose deadline was missed, at the late penalty or, once both had committed, the whole stake.
     function expire(LeaseId[] calldata leases) external;
+    /// @notice Voids contests that ended without proof. Either side may be named.
     function resolve(LeaseId[] calldata leases) external;
 
     /// @notice Pays a node's balance to where its owner wants it.
@@ -271,9 +284,11 @@ interface ITaskMarket {
 
     /* THE JUDGE */
 
+    /// @notice A game is open against a revealed or contested lease: it cannot become final. Within its window only.
     function gameOpened(LeaseId lease) external;
+    /// @notice A game ended in the lease's favour. (A conviction ends all of them.)
     function gameClosed(LeaseId lease) external;
-    /// @notice The lease was proven wrong. The bounty (a quarter, after an owed fee) goes to the arbiter, which pays provers.
+    /// @notice The lease was proven wrong. A quarter of the stake goes to the arbiter, which pays provers.
     /// @return bounty Wei of TokenAI sent to the arbiter.
     function convict(LeaseId lease) external returns (uint96 bounty);
 
@@ -289,6 +304,7 @@ interface ITaskMarket {
 
     /// @notice Stops or resumes new work only: `create`, `post` and primary leases.
     function setPaused(bool paused) external;
+    /// @notice Nobody can pause any more; what is paused resumes.
     function renounceGuardian() external;
 
     /* VIEWS */

@@ -5,7 +5,8 @@ import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {Pricing} from "./Pricing.sol";
 
 /// @notice The tree of a lease's result hashes: entries are its leaves, nodes `sha256(0x01 || left || right)`, an empty
-/// subtree 32 zero bytes, and the root binds tag, kind and count: `sha256(0x03 || 0x02 || uint64-LE count || raw root)`.
+/// subtree 32 zero bytes, and the root binds tag, kind and count: `sha256(0x03 || 0x02 || uint64-LE count || raw
+/// root)`.
 library ResultTree {
     bytes2 private constant TAG = 0x0302;
 

@@ -105,9 +105,11 @@ function withFree(BatchWord word, uint128 free_) pure returns (BatchWord) {
     return BatchWord.wrap(kept | (uint256(free_) << FREE_SHIFT));
 }
 
-/// @dev `count` grains fewer are unsettled.
+/// @dev `count` grains fewer are unsettled. Reverts below zero.
 function withoutUnsettled(BatchWord word, uint256 count) pure returns (BatchWord) {
-    return BatchWord.wrap(BatchWord.unwrap(word) - (count << UNSETTLED_SHIFT));
+    uint256 left = unsettled(word) - count;
+    uint256 kept = BatchWord.unwrap(word) & ~(uint256(type(uint8).max) << UNSETTLED_SHIFT);
+    return BatchWord.wrap(kept | (left << UNSETTLED_SHIFT));
 }
 
 function withReplicasPaid(BatchWord word, uint16 paid) pure returns (BatchWord) {

@@ -5,7 +5,8 @@ import {LeaseState} from "../interfaces/ITaskMarket.sol";
 import {LeaseId, SlotKey} from "./LeaseId.sol";
 
 /// @notice The first storage slot of a lease, from the lowest bit:
-/// `state 8 | batch 40 | first 8 | grains 8 | block 40 | stamp 40 | games 24 | generation 32 | peer 40 | drawn block 16`.
+/// `state 8 | batch 40 | first 8 | grains 8 | block 40 | stamp 40 | games 24 | generation 32 | peer 40 | drawn block
+/// 16`.
 /// The state's byte is a LeaseState, and two flags beside it. A pair's state lives on its primary: a linked replica
 /// (peer set) stays `REPLICA | Leased`; unlinked, it is on its own: Leased (it missed its commit), Both (it missed its
 /// reveal after both had committed), Revealed or Slashed.

@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {Terms} from "../interfaces/ITaskMarket.sol";
 
 /// @notice The terms that a lease's life reads, in one slot, from the lowest bit: `price 96 | compute 24 | reveal 24 |
-/// challenge seconds 24 | stake factor 16 | late bp 16 | draw bp 16 | fee percent 16 | draw delay 8 | lottery blocks 8 |
+/// challenge seconds 24 | stake factor 16 | late bp 16 | draw bp 16 | fee percent 16 | draw delay 8 | lottery blocks 8
+/// |
 /// block log2 8`.
 type TermsWord is uint256;
 

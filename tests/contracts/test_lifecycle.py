@@ -86,26 +86,26 @@ def test_called_waits_for_a_replica(world: World) -> None:
 
 
 def test_lottery(world: World) -> None:
-    """Somebody with stake wins within the first half, and only by a winning ticket."""
-    primary, rich, poor = world.register(), world.register(), world.register(stake=10 * ORE)
-    batch = world.post(world.create_task(drawBp=10_000, lotteryBlocks=100), grains=8)
+    """Within the first half a take needs a winning ticket, and some node with stake soon has one."""
+    primary, rich = world.register(), world.register(stake=20_000 * ORE)
+    batch = world.post(world.create_task(drawBp=10_000, lotteryBlocks=200), grains=8)
     lease = world.lease(batch, primary)
     commitment = world.commitment(lease, results(lease).root)
     world.commit(lease, results(lease).root)
     committed = world.block
-    world.mine(45)
+    world.mine(95)
     seed = world.seed(lease, commitment, committed + 1)
-    won = [j for j in range(1, 45) if world.wins(seed, rich, j, 100)]
-    lost = next(j for j in range(1, 45) if not world.wins(seed, rich, j, 100))
-    assert won
+    tickets = {j: world.wins(seed, rich, j, 200) for j in range(1, 95)}
+    lost = next(j for j, won in tickets.items() if not won)
     with world.reverts("LotteryLost", rich, lost):
         world.take(lease, rich, attempt=lost)
     with world.reverts("AttemptOutOfRange"):
-        world.take(lease, rich, attempt=50)
-    taken = world.take(lease, rich, attempt=won[0])
+        world.take(lease, rich, attempt=99)
+    won = next(j for j, won in tickets.items() if won)
+    taken = world.take(lease, rich, attempt=won)
     assert world.state(lease) == world.state(taken) == PAIRED
     with world.reverts("WrongState", lease.id, PAIRED):
-        world.take(lease, poor, attempt=1)
+        world.take(lease, rich, slot=1, attempt=won)
 
 
 def test_open_task(world: World) -> None:
