@@ -92,7 +92,7 @@ def trace_evaluation(
         TraceError: as for a training step.
     """
     batch = batch_for(held_out.rows)
-    warn_spare_rows(held_out.rows, held_out.rows // batch, "the held-out data")
+    warn_spare_rows(held_out.rows, batch, "the held-out data", f"they fill no batch of {batch}")
     step = EvaluationStep(model, loss, source)
     captured = capture(step, (held_out.batch(0, batch), held_out.batch(batch, batch)))
     builder = Builder()
@@ -118,9 +118,9 @@ def trace_evaluation(
 
 
 def batch_for(rows: int) -> int:
-    """The largest batch up to 512 that divides `rows`, or 512 at most where none of at least 32 does."""
-    fitting = [size for size in range(1, min(rows, LARGEST_BATCH) + 1) if rows % size == 0]
-    return fitting[-1] if fitting[-1] >= min(rows, SMALLEST_BATCH) else min(rows, LARGEST_BATCH)
+    """The batch of 32 to 512 rows that leaves the fewest rows over; of equally good ones the largest."""
+    sizes = range(min(rows, SMALLEST_BATCH), min(rows, LARGEST_BATCH) + 1)
+    return min(sizes, key=lambda size: (rows % size, -size))
 
 
 def _declared(builder: Builder, tensor: torch.Tensor | Array, name: str) -> Tensor:

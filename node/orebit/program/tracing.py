@@ -210,7 +210,11 @@ def _make_state(step: Traceable, batch: Batch) -> dict[str, torch.Tensor]:
     """The state before the first step, by name: one eager step makes the optimizer's tensors, which start at zero."""
     before = {name: tensor.detach().clone() for name, tensor in step.tensors().items()}
     trained = {} if step.optimizer is None else _trained(step)
+    held = [id(tensor) for tensor in model_tensors(step.model).values()]
     step.run(batch)
+    for (name, tensor), identity in zip(model_tensors(step.model).items(), held, strict=True):
+        if id(tensor) != identity:
+            raise TraceError(f"'{name}' of the model is replaced by another tensor in a step; update it with copy_()")
     for name, parameter in trained.items():
         if parameter.grad is None:
             raise TraceError(
@@ -283,18 +287,24 @@ def _refuse_difference(trial: _Trial, batches: tuple[Batch, Batch], first: _Trac
     difference = _difference(first, second)
     if difference is None:
         return
-    sources = {"Python's random": (1, 0, 0), "numpy.random": (0, 1, 0), "torch's random generator": (0, 0, 1)}
-    named = [
-        name for name, seeds in sources.items() if _difference(first, trial.trace(batches[0], seeds, 0)) is not None
-    ]
-    if not named and _difference(first, trial.trace(batches[0], (0, 0, 0), 0)) is not None:
-        named = ["something that changes from one call to the next (a counter, a clock)"]
-    if not named:
-        named = ["values of tensors read by Python (numpy(), tolist(), a setting that is computed from data)"]
+    named = _named_sources(trial, batches[0], first)
     raise TraceError(
         f"the step is not the same when it is traced again: {difference}. The difference comes from"
         f" {' and '.join(named)}. A program has no such source: make it a tensor of the data or of the model."
     )
+
+
+def _named_sources(trial: _Trial, batch: Batch, first: _Trace) -> list[str]:
+    """Which sources make a difference on their own, tried one by one."""
+
+    def differs(*seeds: int) -> bool:
+        return _difference(first, trial.trace(batch, (seeds[0], seeds[1], seeds[2]), 0)) is not None
+
+    if differs(0, 0, 0):
+        return ["something that changes from one call to the next (a counter, a clock)"]
+    sources = {"Python's random": (1, 0, 0), "numpy.random": (0, 1, 0), "torch's random generator": (0, 0, 1)}
+    named = [name for name, seeds in sources.items() if differs(*seeds)]
+    return named or ["values of tensors read by Python (numpy(), tolist(), a setting that is computed from data)"]
 
 
 def _difference(first: _Trace, second: _Trace) -> str | None:

@@ -127,8 +127,7 @@ def _bits(tensor: torch.Tensor) -> Array:
     return tensor.numpy().view(np.uint32)
 
 
-def warn_spare_rows(rows: int, parts: int, what: str) -> None:
-    """Says that equal parts leave rows over."""
-    spare = rows % parts
-    if spare:
-        warnings.warn(f"{spare} of {rows} rows of {what} are left out: {parts} equal parts are made", stacklevel=4)
+def warn_spare_rows(rows: int, divisor: int, what: str, why: str) -> None:
+    """Says that `rows` are not a multiple of `divisor`, so that some are left out."""
+    if rows % divisor:
+        warnings.warn(f"{rows % divisor} of {rows} rows of {what} are left out: {why}", stacklevel=4)

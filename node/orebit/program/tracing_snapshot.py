@@ -15,6 +15,7 @@ import torch
 def restored(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
     """Puts back parameters, gradients, buffers, optimizer state and settings, modes and all random generators."""
     tensors = [*model.parameters(), *model.buffers()]
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
     values = [tensor.detach().clone() for tensor in tensors]
     gradients = [parameter.grad for parameter in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
@@ -23,6 +24,8 @@ def restored(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) ->
         with nullcontext() if optimizer is None else _restored_optimizer(optimizer):
             yield
     finally:
+        for module, held in buffers:
+            module._buffers.update(held)
         copy_into(tensors, values)
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             parameter.grad = gradient

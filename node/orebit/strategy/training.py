@@ -178,7 +178,7 @@ def trace_training(training: Training) -> TracedTraining:
             f"each of {training.shards} workers has {rows} rows, fewer than a batch of {batch_size}; take smaller"
             " batches or fewer shards"
         )
-    warn_spare_rows(dataset.rows, training.shards, "the training data")
+    warn_spare_rows(dataset.rows, training.shards, "the training data", f"{training.shards} equal parts are made")
     shuffle = next((given for given in (training.shuffle, loading.shuffle) if given is not None), True)
     step = TrainingStep(training.model, training.loss, _optimizer(training), training.source)
     captured = capture(step, (dataset.batch(0, batch_size), dataset.batch(batch_size, batch_size)))

@@ -26,6 +26,7 @@ class Lowering:
         self.bits = bits
         # What torch made of the operation at hand, while a graph is lowered.
         self.result_type: DType | None = None
+        self.result_is_mask = False
 
     def map(
         self,

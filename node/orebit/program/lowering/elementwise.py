@@ -59,6 +59,8 @@ def compare(lowering: Lowering, function: Callable[..., Scalar], *arguments: Arg
 
 @lowers(aten.add.Tensor, aten.add.Scalar)
 def add(lowering: Lowering, a: Argument, b: Argument, alpha: Argument = 1, **_: Any) -> Tensor:
+    if lowering.result_is_mask:
+        return apply(lowering, lambda x, y: x | y, a, b)
     if _is_one(alpha):
         return apply(lowering, lambda x, y: x + y, a, b)
     return apply(lowering, lambda x, y, k: x + _times(y, k), a, b, alpha)
@@ -271,3 +273,25 @@ def logical_and(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
 @lowers(aten.logical_or.default)
 def logical_or(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
     return lowering.map(lambda x, y: _truth(x) | _truth(y), a, b, dtype=DType.U8)
+
+
+@lowers(aten.bitwise_not.default)
+def bitwise_not(lowering: Lowering, a: Tensor) -> Tensor:
+    if lowering.result_is_mask:
+        return logical_not(lowering, a)
+    return apply(lowering, lambda x: x ^ -1, a)
+
+
+@lowers(aten.bitwise_and.Tensor, aten.bitwise_and.Scalar)
+def bitwise_and(lowering: Lowering, a: Tensor, b: Argument) -> Tensor:
+    return apply(lowering, lambda x, y: x & y, a, b)
+
+
+@lowers(aten.bitwise_or.Tensor, aten.bitwise_or.Scalar)
+def bitwise_or(lowering: Lowering, a: Tensor, b: Argument) -> Tensor:
+    return apply(lowering, lambda x, y: x | y, a, b)
+
+
+@lowers(aten.bitwise_xor.Tensor, aten.bitwise_xor.Scalar)
+def bitwise_xor(lowering: Lowering, a: Tensor, b: Argument) -> Tensor:
+    return apply(lowering, lambda x, y: x ^ y, a, b)

@@ -11,7 +11,6 @@ from torch import fx
 from torch._ops import OpOverload
 
 from orebit.errors import OrebitError, TraceError
-from orebit.numerics.types import DType
 from orebit.program.lowering.context import Lowering
 from orebit.program.lowering.registry import LOWERINGS
 from orebit.program.lowering.tensor import Tensor
@@ -98,16 +97,17 @@ def _lower_node(
     if function is None:
         raise TraceError(f"{node.target} at {location(node)} has no lowering. Instead: {_advice(str(node.target))}.")
     try:
-        lowering.result_type = _result_type(node)
+        dtype = _result_dtype(node)
+        lowering.result_type = None if dtype is None else program_type(dtype)
+        lowering.result_is_mask = dtype is torch.bool
         return function(lowering, *arguments, **named)
     except OrebitError as error:
         raise TraceError(f"{node.target} at {location(node)} cannot be lowered: {error}") from error
 
 
-def _result_type(node: fx.Node) -> DType | None:
-    meta = node.meta.get("tensor_meta")
-    dtype = getattr(meta, "dtype", None)
-    return program_type(dtype) if isinstance(dtype, torch.dtype) else None
+def _result_dtype(node: fx.Node) -> torch.dtype | None:
+    dtype = getattr(node.meta.get("tensor_meta"), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else None
 
 
 def _advice(name: str) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from orebit.errors import TraceError
 from orebit.numerics.types import DType
+from orebit.program.index_map import AxisMap
 from orebit.program.lowering.context import Lowering, axis
 from orebit.program.lowering.registry import lowers
 from orebit.program.lowering.tensor import Tensor
@@ -136,6 +137,28 @@ def select(lowering: Lowering, a: Tensor, dim: int, index: int) -> Tensor:
     return a.narrow(dim, index % a.shape[dim], 1, 1).without_axis(dim)
 
 
+@lowers(aten.slice_backward.default)
+def slice_backward(
+    lowering: Lowering, grad: Tensor, shape: Sequence[int], dim: int, start: int, end: int, step: int
+) -> Tensor:
+    dim = axis(dim, len(shape))
+    return _placed(lowering, grad, shape, dim, range(shape[dim])[slice(start, end, step)].start, step)
+
+
+@lowers(aten.select_backward.default)
+def select_backward(lowering: Lowering, grad: Tensor, shape: Sequence[int], dim: int, index: int) -> Tensor:
+    dim = axis(dim, len(shape))
+    return _placed(lowering, grad.with_axis(dim), shape, dim, index % shape[dim], 1)
+
+
+def _placed(lowering: Lowering, part: Tensor, shape: Sequence[int], dim: int, start: int, step: int) -> Tensor:
+    """Zeros of `shape` but for `part` at start, start + step, ... along `dim`: fill around an index map."""
+    base = Tensor.of(lowering.materialise(part).value, part.shape)
+    axes = list(base.axes)
+    axes[dim] = AxisMap(-start, tuple(int(k == dim) for k in range(len(shape))), step)
+    return Tensor(base.value, base.source, tuple(axes), tuple(shape))
+
+
 @lowers(aten.full.default)
 def full(lowering: Lowering, shape: Sequence[int], number: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
     if isinstance(number, Tensor):
@@ -171,7 +194,8 @@ def ones_like(lowering: Lowering, a: Tensor, dtype: torch.dtype | None = None, *
     return full_like(lowering, a, 1, dtype)
 
 
-@lowers(aten.zeros_like.default)
+# What is empty is overwritten before it is read, or else it is zeros here.
+@lowers(aten.zeros_like.default, aten.empty_like.default)
 def zeros_like(lowering: Lowering, a: Tensor, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
     return full_like(lowering, a, 0, dtype)
 
@@ -181,16 +205,21 @@ def ones(lowering: Lowering, shape: Sequence[int], dtype: torch.dtype | None = N
     return full(lowering, shape, 1, torch.float32 if dtype is None else dtype)
 
 
-@lowers(aten.zeros.default)
+@lowers(aten.zeros.default, aten.empty.memory_format)
 def zeros(lowering: Lowering, shape: Sequence[int], dtype: torch.dtype | None = None, **_: Any) -> Tensor:
     return full(lowering, shape, 0, torch.float32 if dtype is None else dtype)
 
 
-@lowers(aten.new_zeros.default)
+@lowers(aten.new_zeros.default, aten.new_empty.default)
 def new_zeros(
     lowering: Lowering, a: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None, **_: Any
 ) -> Tensor:
     return lowering.full(shape, 0, a.dtype if dtype is None else program_type(dtype))
+
+
+@lowers(aten.new_empty_strided.default)
+def new_empty_strided(lowering: Lowering, a: Tensor, shape: Sequence[int], stride: Sequence[int], **_: Any) -> Tensor:
+    return lowering.full(shape, 0, a.dtype)
 
 
 @lowers(aten.cat.default)
