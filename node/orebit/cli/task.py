@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from orebit.errors import ConfigError, OrebitError
 from orebit.strategy.quantities import parse_tokens
 
 if TYPE_CHECKING:
+    from orebit.strategy.job import JobReference
     from orebit.strategy.journal import JobRecord
     from orebit.strategy.onlooking import JobPicture, Onlooker
     from orebit.strategy.requester import Requester
@@ -306,7 +307,7 @@ async def _requester(home: Path | None, rpc: str, poll_seconds: float = 0.5) -> 
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Any:
+def _logging_to(path: Path) -> Iterator[None]:
     """What happens beneath goes to a file: the terminal is for the person."""
     with path.open("a", encoding="utf-8") as file:
         structlog.configure(
@@ -337,11 +338,10 @@ async def _submitted(
 ) -> JobRecord | None:
     """The journalled job of a submission: one that was begun before, or a new one that the person agreed to."""
     from orebit.strategy import submission
-    from orebit.strategy.job import load_training, parse_reference
+    from orebit.strategy.job import load_training
     from orebit.strategy.prepare import prepare
 
-    settings, reference = _settings(file, terms, flags)
-    job = parse_reference(*reference)
+    settings, job = _settings(file, terms, flags)
     training = load_training(job)
     for name, value in changes.items():
         if value is not None:
@@ -361,8 +361,9 @@ async def _submitted(
     return submission.begin(requester, offer)
 
 
-def _settings(file: Path, terms: Path | None, flags: dict[str, Any]) -> tuple[TaskFile, tuple[str, Path]]:
-    """Settings, and the job's reference with the folder it is relative to."""
+def _settings(file: Path, terms: Path | None, flags: dict[str, Any]) -> tuple[TaskFile, JobReference]:
+    """Settings, and the code that they are for."""
+    from orebit.strategy.job import parse_reference
     from orebit.strategy.terms import load_task_file
 
     if file.suffix == ".toml":
@@ -371,8 +372,8 @@ def _settings(file: Path, terms: Path | None, flags: dict[str, Any]) -> tuple[Ta
         settings = load_task_file(file, flags)
         if settings.job is None:
             raise ConfigError(f'{file} names no job. Add a line such as job = "train.py:job".')
-        return settings, (settings.job, file.parent)
-    return load_task_file(terms, flags), (str(file), Path.cwd())
+        return settings, parse_reference(settings.job, folder=file.parent)
+    return load_task_file(terms, flags), parse_reference(str(file), folder=Path.cwd())
 
 
 async def _show(requester: Requester, spec: JobSpec, offer: Offer) -> None:
@@ -451,9 +452,7 @@ def _own_job(requester: Requester, task: int) -> JobRecord:
 
 
 def _unknown(task: int, home: homes.Home) -> ConfigError:
-    return ConfigError(
-        f"No job of task {task} was submitted from {home.path}. `orebit task list` shows those that were."
-    )
+    return ConfigError(f"No job of task {task} was submitted from {home.path}. `orebit task list` shows what was.")
 
 
 def _job_row(job: JobRecord) -> dict[str, Any]:
