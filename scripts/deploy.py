@@ -75,17 +75,14 @@ def deployer() -> Any:
     return accounts[0]
 
 
-def create(sender: Any, name: str, *arguments: Any, libraries: dict[str, str] | None = None) -> str:
-    """Creates one contract and returns its address. Leaves no artefact behind, so that runs side by side never meet."""
+def create(sender: Any, nonce: int, name: str, *arguments: Any, libraries: dict[str, str] | None = None) -> Any:
+    """Sends one contract's creation. Leaves no artefact behind, so that runs side by side never meet."""
     container = getattr(project.get_loaded_projects()[0], name)
     bytecode = container.bytecode
     for marker in set(re.findall("_{1,}[^_]*_{1,}", bytecode)):
         bytecode = bytecode.replace(marker, (libraries or {})[marker.strip("_")][-40:])
-    constructor = web3.eth.contract(abi=container.abi, bytecode=bytecode).constructor(*arguments)
-    receipt = sender.transfer(data=constructor.data_in_transaction, silent=True)
-    if receipt.status != 1:
-        raise DeploymentRefused(f"The creation of {name} failed in transaction {receipt.txid}.")
-    return str(receipt.contract_address)
+    data = web3.eth.contract(abi=container.abi, bytecode=bytecode).constructor(*arguments).data_in_transaction
+    return sender.transfer(data=data, nonce=nonce, required_confs=0, silent=True)
 
 
 def deploy(sender: Any, chain_id: int) -> dict[str, Any]:
@@ -97,25 +94,19 @@ def deploy(sender: Any, chain_id: int) -> dict[str, Any]:
     nonce = sender.nonce
     exits, token, registry, market, next_address = (sender.get_deployment_address(nonce + i) for i in range(5))
     planned = arbiter or next_address
-    made = [
-        create(sender, "Exits"),
-        create(sender, "TokenAI", treasury),
-        create(sender, "NodeRegistry", token, market, planned, unbonding_seconds(chain_id)),
-        create(
-            sender,
-            "TaskMarket",
-            token,
-            registry,
-            planned,
-            guardian,
-            astuple(policy(chain_id)),
-            libraries={"Exits": exits},
-        ),
+    rules = astuple(policy(chain_id))
+    sent = [
+        create(sender, nonce, "Exits"),
+        create(sender, nonce + 1, "TokenAI", treasury),
+        create(sender, nonce + 2, "NodeRegistry", token, market, planned, unbonding_seconds(chain_id)),
+        create(sender, nonce + 3, "TaskMarket", token, registry, planned, guardian, rules, libraries={"Exits": exits}),
     ]
     if arbiter is None:
-        made.append(create(sender, "MajorityArbiter", token, registry, market))
-    if made != [exits, token, registry, market, next_address][: len(made)]:
-        raise DeploymentRefused(f"{sender.address} sent other transactions meanwhile: deploy again, from it alone.")
+        sent.append(create(sender, nonce + 4, "MajorityArbiter", token, registry, market))
+    for receipt, address in zip(sent, (exits, token, registry, market, next_address), strict=False):
+        receipt.wait(1)
+        if receipt.status != 1 or receipt.contract_address != address:
+            raise DeploymentRefused(f"Transaction {receipt.txid} created no contract at {address}: deploy again.")
     return {
         "chain_id": chain_id,
         "genesis_hash": "0x" + web3.eth.get_block(0).hash.hex().removeprefix("0x"),
