@@ -72,7 +72,7 @@ class Stage:
         self.drawn: dict[LeaseId, int] = {}
         """The drawn block of each replica."""
         self._decoder = Decoder(self.deployment)
-        self._salt = bytes(31) + b"\x07"
+        self.salt = bytes(31) + b"\x07"
 
     def owner(self, node: int) -> str:
         return self.accounts[node + 1]
@@ -120,7 +120,7 @@ class Stage:
         return next(event.lease for event in events if isinstance(event, Leased))
 
     def commitment(self, lease: LeaseId, root: bytes) -> bytes:
-        return commitments.commitment(self.deployment, lease, root, self._salt)
+        return commitments.commitment(self.deployment, lease, root, self.salt)
 
     def commit(self, lease: LeaseId, root: bytes) -> int:
         """Returns the commit's block."""
@@ -134,13 +134,13 @@ class Stage:
         return taken.replica
 
     def reveal(self, lease: LeaseId, root: bytes) -> None:
-        self.by_node(lease.node, self.market.encode_reveal(lease, root, self._salt))
+        self.by_node(lease.node, self.market.encode_reveal(lease, root, self.salt))
 
     def reveal_paired(self, lease: LeaseId, hashes: Sequence[bytes], block: int) -> None:
         """Opens the block of one shard."""
         root = list_root(ListKind.RESULTS, list(hashes))
         siblings = path(tree(list(hashes)), block)
-        call = self.market.encode_reveal_paired(lease, root, self._salt, hashes[block], siblings)
+        call = self.market.encode_reveal_paired(lease, root, self.salt, hashes[block], siblings)
         self.by_node(lease.node, call)
 
     def pass_time(self, seconds: int = 3_600, blocks: int = 60) -> None:

@@ -47,6 +47,10 @@ CREATE INDEX IF NOT EXISTS attempts_by_intent ON attempts (intent);
 """
 
 
+AUTOMATIC = "auto "
+"""What keys begin with that nobody chose, and so nobody can ask for again."""
+
+
 class State(StrEnum):
     SENT = "sent"
     """Signed and journalled; it may or may not be in a mempool or a block."""
@@ -122,21 +126,33 @@ class Outbox:
         with self._transaction():
             self._database.execute("DELETE FROM intents WHERE id = ?", (intent.id,))
 
-    def included(self, intent: Intent, state: State, receipt: Mapping[str, Any], revert: bytes | None) -> None:
+    def included(self, intent: Intent, receipt: Mapping[str, Any], revert: bytes | None) -> None:
+        """It is in a block; `revert` is its revert data if it failed there."""
         with self._transaction():
             self._database.execute(
                 "UPDATE intents SET state = ?, block = ?, receipt = ?, revert = ? WHERE id = ?",
-                (state, int(receipt["blockNumber"], 16), json.dumps(receipt), revert, intent.id),
+                (State.MINED, int(receipt["blockNumber"], 16), json.dumps(receipt), revert, intent.id),
             )
 
-    def mark(self, intent: Intent, state: State) -> None:
-        """A lost intent gives up its key and nonce."""
+    def finish(self, intent: Intent, receipt: Mapping[str, Any]) -> None:
+        """Too deep to be undone: the signed bytes are no longer needed, nor is an intent that nobody can ask for."""
         with self._transaction():
-            self._database.execute("UPDATE intents SET state = ? WHERE id = ?", (state, intent.id))
-            if state is State.LOST:
-                self._database.execute(
-                    "UPDATE intents SET key = key || ' lost ' || id, nonce = -id WHERE id = ?", (intent.id,)
-                )
+            if intent.key.startswith(AUTOMATIC):
+                self._database.execute("DELETE FROM intents WHERE id = ?", (intent.id,))
+                return
+            self._database.execute("DELETE FROM attempts WHERE intent = ?", (intent.id,))
+            self._database.execute(
+                "UPDATE intents SET state = ?, block = ?, receipt = ? WHERE id = ?",
+                (State.FINAL, int(receipt["blockNumber"], 16), json.dumps(receipt), intent.id),
+            )
+
+    def lose(self, intent: Intent) -> None:
+        """Gives up key and nonce, and keeps the rest as a record."""
+        with self._transaction():
+            self._database.execute(
+                "UPDATE intents SET state = ?, key = key || ' lost ' || id, nonce = -id WHERE id = ?",
+                (State.LOST, intent.id),
+            )
 
     def get(self, identifier: int) -> Intent:
         return self._select("id = ?", identifier)[0]

@@ -22,7 +22,7 @@ from eth_utils.address import to_checksum_address
 from orebit.chain.connection import Connection, from_hex, quantity
 from orebit.chain.events import Decoder, Event
 from orebit.chain.market import Market
-from orebit.chain.outbox import Attempt, Intent, Outbox, State, now
+from orebit.chain.outbox import AUTOMATIC, Attempt, Intent, Outbox, State, now
 from orebit.chain.revert import reverted
 from orebit.chain.rpc import RpcError
 from orebit.errors import AccountError, ChainError, OrebitError
@@ -171,7 +171,7 @@ class Sender:
         """
         known = self._outbox.find(key) if key is not None else None
         if known is None:
-            key = key or uuid.uuid4().hex
+            key = key or f"{AUTOMATIC}{uuid.uuid4().hex}"
             known = await self._begin(key, label, to, calldata, value, extra_gas)
         return await self._outcome(known)
 
@@ -371,7 +371,7 @@ class Sender:
         elif intent.block is not None and head - intent.block >= self.settings.finality_blocks:
             receipt = await self._find_receipt(self._outbox.attempts(intent))
             if receipt is not None:
-                self._outbox.included(intent, State.FINAL, receipt, intent.revert)
+                self._outbox.finish(intent, receipt)
 
     async def _find_receipt(self, attempts: Sequence[Attempt]) -> dict[str, Any] | None:
         for attempt in attempts:
@@ -388,7 +388,7 @@ class Sender:
             return
         failed = int(receipt["status"], 16) == 0
         revert = await self._why(intent, receipt) if failed else None
-        self._outbox.included(intent, State.MINED, receipt, revert)
+        self._outbox.included(intent, receipt, revert)
         self._observe("confirmed", intent.key)
         log.info("transaction mined", label=intent.label, block=block, gas=int(receipt["gasUsed"], 16), failed=failed)
         self._settle(intent)
@@ -413,7 +413,7 @@ class Sender:
         since = self._suspects.setdefault(intent.id, head)
         if head - since < self.settings.lost_blocks:
             return
-        self._outbox.mark(intent, State.LOST)
+        self._outbox.lose(intent)
         self._suspects.pop(intent.id)
         self._settle(
             intent,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,19 @@ async def test_a_gap_below_is_filled(start_anvil: Callable[..., Anvil], tmp_path
     assert count(chain) == 1
 
 
+async def test_what_is_final_is_remembered_by_its_key_only(anvil: Anvil, tmp_path: Path) -> None:
+    settings = SenderSettings(poll_seconds=0.02, finality_blocks=3)
+    async with await connected(anvil) as connection:
+        async with Sender(connection, account(KEYS[0]), outbox(tmp_path), settings) as it:
+            receipt = await it.send(COUNTER, b"", label="count", key="k")
+            await it.send(COUNTER, b"", label="count")
+            anvil.mine(5)
+            await _until(lambda: _rows(tmp_path) == (1, 0))
+            assert await it.send(COUNTER, b"", label="count", key="k") == receipt
+            await it.send(COUNTER, b"", label="count")
+    assert count(anvil) == 3
+
+
 async def test_whoever_waits_hears_that_the_sender_failed(anvil: Anvil, tmp_path: Path) -> None:
     def burst(step: str, key: str) -> None:
         if step == "included":
@@ -256,6 +271,15 @@ async def test_killed_at_any_point_nothing_is_lost_or_doubled(
         receipts = await asyncio.gather(*(it.send(COUNTER, b"", label="count", key=f"k{i}") for i in range(3)))
     assert count(chain) == 3
     assert len({receipt.transaction for receipt in receipts}) == 3
+
+
+def _rows(folder: Path) -> tuple[int, int]:
+    """Intents and attempts in the journal."""
+    with closing(sqlite3.connect(outbox(folder))) as database:
+        intents, attempts = (
+            database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("intents", "attempts")
+        )
+    return intents, attempts
 
 
 def _pending(chain: Anvil) -> int:

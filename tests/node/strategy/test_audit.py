@@ -100,9 +100,7 @@ class World:
         block = stage.drawn[replica]
         stage.commit(replica, hashes[block])
         stage.reveal(replica, hashes[block])
-        call = stage.market.encode_reveal_paired(
-            lease, root, bytes(31) + b"\x07", hashes[block], path(tree(hashes), block)
-        )
+        call = stage.market.encode_reveal_paired(lease, root, stage.salt, hashes[block], path(tree(hashes), block))
         stage.by_node(1, call)
         return lease
 
