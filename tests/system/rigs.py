@@ -23,12 +23,16 @@ from local_chain import KEYS, Anvil, free_port
 from orebit.chain import events, keystore
 from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
+from orebit.chain.home import Home
 from orebit.chain.market import Market
 from orebit.chain.reader import EventReader
 from orebit.chain.registry import Registry
 from orebit.chain.sender import Sender, SenderSettings
 from orebit.chain.token import UNIT, Token
 from orebit.chain.types import LeaseId, Terms
+from orebit.commitment import ShardResult
+from orebit.daemon.config import make_config, render_config
+from orebit.daemon.staking import owner
 from orebit.executor.run import run_shard
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
@@ -67,6 +71,7 @@ class Rig:
     home: Path
     environment: dict[str, str]
     address: str
+    node: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: str) -> None:
@@ -93,7 +98,11 @@ class Rig:
         """Runs `orebit node ...` and returns what it printed."""
         script = "import sys; from orebit.cli.node import app; app(sys.argv[1:])"
         done = subprocess.run(
-            [sys.executable, "-c", script, *arguments], env=self.environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", script, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -134,20 +143,23 @@ class Network:
         }
         rig = Rig(name, home, environment, account.address)
         await self.fund(account.address, stake + 10)
-        port = str(free_port())
+        port = free_port()
         settings = {
-            "listen-port": port,
-            "listen-host": "127.0.0.1",
-            "public-url": f"http://127.0.0.1:{port}",
-            "poll-seconds": 0.25,
-            "reveal-confirmations": 0,
-            "exit-grace-seconds": 2,
+            "rpc": [self.chain.url],
+            "listen_port": port,
+            "listen_host": "127.0.0.1",
+            "public_url": f"http://127.0.0.1:{port}",
+            "poll_seconds": 0.25,
+            "reveal_confirmations": 0,
+            "exit_grace_seconds": 2,
             "threads": 1,
-            "withdraw-above": 1000,
-        } | {key.replace("_", "-"): value for key, value in options.items()}
-        rig.command("init", *(part for key, value in settings.items() for part in (f"--{key}", str(value))))
+            "withdraw_above": 1000,
+        }
+        config = make_config(**settings | options)
+        (home / "node.toml").write_text(render_config(config))
         if stake:
-            await asyncio.to_thread(rig.command, "stake", str(stake))
+            async with owner(config, Home(home), account) as acting:
+                rig.node = await acting.stake(stake * UNIT)
         self.rigs.append(rig)
         return rig
 
@@ -210,7 +222,9 @@ class Requester:
     async def create(self, tokens: int = 100, **terms: Any) -> int:
         """A task with this much escrow."""
         amount = tokens * UNIT
-        await self.sender.send(self.token.address, self.token.encode_approve(self.market.address, amount), label="approve")
+        await self.sender.send(
+            self.token.address, self.token.encode_approve(self.market.address, amount), label="approve"
+        )
         calldata = self.market.encode_create(replace(TERMS, **terms), self.url, amount)
         receipt = await self.sender.send(self.market.address, calldata, label="create")
         return next(event.task for event in receipt.events if isinstance(event, events.TaskCreated))
@@ -234,15 +248,18 @@ class Requester:
         batch = next(event.batch for event in receipt.events if isinstance(event, events.BatchPosted))
         return batch, plan
 
+    async def bar(self, task: int, node: int, barred: bool) -> None:
+        """Whether the node may take primary leases of a gated task."""
+        await self.sender.send(self.market.address, self.market.encode_bar(task, node, barred), label="bar")
+
     def expected(self, plan: Plan) -> list[bytes]:
         """The result hashes of a plan, computed here."""
-        from orebit.commitment import ShardResult
-
         hashes = []
         for entry in plan.shards:
             program = Program.decode(self.store.program(entry.program))
             inputs = [
-                [self.store.tensor(root)[1] for root in roots] for roots in (entry.constants, entry.state, entry.parameters)
+                [self.store.tensor(root)[1] for root in roots]
+                for roots in (entry.constants, entry.state, entry.parameters)
             ]
             run = run_shard(program, inputs[0], inputs[1], inputs[2], entry.steps, entry.interval)
             hashes.append(ShardResult(entry.shard.id, run.checkpoints_root).hash)
@@ -285,5 +302,3 @@ def paid_twice(finalised: Sequence[events.Finalised]) -> set[LeaseId]:
     """Leases that were paid more than once."""
     leases = [event.lease for event in finalised]
     return {lease for lease in leases if leases.count(lease) > 1}
-
-

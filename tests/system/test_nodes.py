@@ -2,32 +2,127 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
-from rigs import Network, paid_twice
+from rigs import Network, Requester, paid_twice
 
 from orebit.chain import events
 from orebit.chain.token import UNIT
+from orebit.chain.types import FLAG_GATED, FLAG_OPEN
 from orebit.commitment import ListKind, list_root
+from orebit.store import Plan
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(180)
+
+FAULTY = str(Path(__file__).with_name("faulty_node.py"))
+
+
+def assert_right_and_paid(requester: Requester, batch: int, plan: Plan) -> None:
+    """Every grain has one final result, the right one, and was paid once."""
+    expected = requester.expected(plan)
+    leases = {event.lease: event for event in requester.of(events.Leased, batch)}
+    size = requester.of(events.BatchPosted, batch)[0].size
+    primaries = [event for event in requester.of(events.Finalised, batch) if event.lease in leases]
+    covered: list[int] = []
+    for event in primaries:
+        lease = leases[event.lease]
+        shards = range(lease.first * size, (lease.first + lease.grains) * size)
+        covered += shards
+        assert event.root == list_root(ListKind.RESULTS, [expected[shard] for shard in shards])
+    assert sorted(covered) == list(range(len(expected)))
+    assert sum(event.paid for event in primaries) == len(expected) * UNIT
+    assert not paid_twice(requester.of(events.Finalised, batch))
 
 
 async def test_leased_computed_revealed_and_paid(network: Network) -> None:
-    rigs = [await network.add_rig("first"), await network.add_rig("second")]
+    rigs = [await network.add_rig("first", withdraw_above=1), await network.add_rig("second", withdraw_above=1)]
     for rig in rigs:
         rig.start()
     async with network.requester() as requester:
-        task = await requester.create()
+        task = await requester.create(max_grains=1)
         batch, plan = await requester.post(task, grains=4)
         await requester.follow(requester.settled(batch))
-        final = requester.of(events.Finalised, batch)
-        expected = requester.expected(plan)
-        roots = {event.lease: event.root for event in final}
-        for lease in requester.of(events.Leased, batch):
-            covered = expected[lease.first : lease.first + lease.grains]
-            assert roots[lease.lease] == list_root(ListKind.RESULTS, covered)
-        assert sum(event.paid for event in final) == 4 * UNIT
-        assert not paid_twice(final) and not requester.of(events.Expired)
+        assert_right_and_paid(requester, batch, plan)
+        assert not requester.of(events.Expired)
+        await requester.follow(lambda: bool(requester.of(events.Withdrawn)))
         assert await requester.conserved()
+        statuses = [rig.status() for rig in rigs]
+        assert all(status["running"] for status in statuses)
+        assert sum(status["earned"].get("paid", 0) for status in statuses) == 4 * UNIT
     for rig in rigs:
         assert rig.stop() == 0
+    assert rigs[0].status()["running"] is False
+
+
+async def test_an_open_task_is_revealed_without_a_commit(network: Network) -> None:
+    (await network.add_rig("only")).start()
+    async with network.requester() as requester:
+        task = await requester.create(flags=FLAG_OPEN, fee_percent=0)
+        batch, plan = await requester.post(task, grains=2, size=2)
+        await requester.follow(requester.settled(batch))
+        assert_right_and_paid(requester, batch, plan)
+        assert not requester.of(events.Committed)
+
+
+async def test_every_drawn_lease_is_replicated_and_both_are_paid(network: Network) -> None:
+    for name in ("first", "second"):
+        (await network.add_rig(name)).start()
+    async with network.requester() as requester:
+        task = await requester.create(draw_bp=10_000, max_grains=2, block_log2=1)
+        batch, plan = await requester.post(task, grains=2, size=3)
+        await requester.follow(requester.settled(batch), 90)
+        assert_right_and_paid(requester, batch, plan)
+        assert requester.of(events.Taken)
+        leases = {event.lease for event in requester.of(events.Leased)}
+        replicas = [event for event in requester.of(events.Finalised, batch) if event.lease not in leases]
+        assert len(replicas) == len(requester.of(events.Taken))
+        assert not requester.of(events.Contested) and not requester.of(events.Expired)
+        assert await requester.conserved()
+
+
+async def test_a_killed_node_goes_on_where_it_was(network: Network) -> None:
+    rig = await network.add_rig("only")
+    rig.start()
+    async with network.requester() as requester:
+        task = await requester.create(compute_seconds=40, reveal_seconds=30)
+        batch, plan = await requester.post(task, grains=2, steps=8_000, interval=200, elements=1 << 18)
+        await requester.follow(lambda: bool(requester.of(events.Leased)))
+        while not any((lease["progress"] or 0) > 0.1 for lease in rig.status()["leases"]):
+            await asyncio.sleep(0.1)
+        rig.kill()
+        await asyncio.sleep(1)
+        rig.start()
+        await requester.follow(requester.settled(batch), 100)
+        assert_right_and_paid(requester, batch, plan)
+        assert "going on from a checkpoint" in rig.log
+        assert len(requester.of(events.Committed)) == 1
+        assert not requester.of(events.Expired) and not requester.of(events.CallFailed)
+
+
+async def test_one_altered_bit_is_caught_slashed_and_done_again_rightly(network: Network) -> None:
+    faulty = await network.add_rig("faulty")
+    honest = [await network.add_rig(name) for name in ("honest", "witness")]
+    faulty.start(FAULTY)
+    for rig in honest:
+        rig.start()
+    async with network.requester() as requester:
+        task = await requester.create(draw_bp=10_000, max_grains=1, challenge_seconds=10, flags=FLAG_GATED)
+        for rig in honest:  # so that the faulty node has the lease; a barred node may still check it
+            await requester.bar(task, rig.node, True)
+        batch, plan = await requester.post(task, grains=1)
+        await requester.follow(lambda: bool(requester.of(events.Slashed)), 90)
+        for rig in honest:
+            await requester.bar(task, rig.node, False)
+        await requester.follow(requester.settled(batch), 120)
+        assert_right_and_paid(requester, batch, plan)
+        (slashed,) = requester.of(events.Slashed)
+        assert slashed.lease.node == faulty.node
+        assert requester.of(events.Contested) and requester.of(events.Testified)
+        assert (await requester.registry.node_of(faulty.node)).stake < 100 * UNIT
+        for rig in honest:
+            assert (await requester.registry.node_of(rig.node)).stake == 100 * UNIT
+        assert await requester.conserved()
+    await asyncio.sleep(1)
+    assert faulty.status()["halted"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from eth_account.signers.local import LocalAccount
@@ -22,14 +22,14 @@ from orebit.chain.token import format_amount, parse_amount
 from orebit.daemon import logs
 from orebit.daemon.config import FILE_NAME, load_config, make_config, render_config
 from orebit.daemon.journal import Journal
-from orebit.daemon.node import run_node
-from orebit.daemon.staking import Owner
-from orebit.daemon.staking import owner as owner_of
 from orebit.daemon.status import LeaseStatus, Status, read_status
 from orebit.errors import ConfigError, OrebitError, StorageError
 
 app = typer.Typer(no_args_is_help=True)
 console = Console()
+
+if TYPE_CHECKING:
+    from orebit.daemon.staking import Owner
 
 T = TypeVar("T")
 
@@ -111,6 +111,8 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Take leases again after a halt or a drain.")] = False,
 ) -> None:
     """Run the node until Ctrl-C; what it owes is in its journal, so that it may be killed at any moment."""
+    from orebit.daemon.node import run_node  # torch takes seconds, which `status` need not wait for
+
     logs.configure(verbose)
     home = locate()
     config = load_config(home.path)
@@ -168,6 +170,8 @@ def show_status(
 
 def _as_owner(act: Callable[[Owner], Awaitable[T]]) -> T:
     """Unlocks the key, connects, and lets `act` deal with the registry."""
+    from orebit.daemon.staking import owner as owner_of  # as in `run`
+
     home = locate()
     config = load_config(home.path)
 

@@ -111,8 +111,9 @@ class Scout:
         return self._again.get(key, 0.0) <= time.monotonic()
 
     def _refuse(self, key: int | LeaseId, what: str, reason: str, seconds: float) -> None:
+        tell = log.debug if key in self._again else log.info  # once is enough for a person
         self._again[key] = time.monotonic() + seconds
-        log.info("not taken", work=what, reason=reason)
+        tell("not taken", work=what, reason=reason)
 
     # Free grains
 
