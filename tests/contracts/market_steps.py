@@ -226,8 +226,13 @@ class Stage:
         self.requester = person("requester")
         self.watcher = person("watcher")
         self.stranger = person("stranger")
-        self.gifts = {"market": 0, "registry": 0}
         self.first_block = chain.block
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets who was on the stage."""
+        self.gifts = {"market": 0, "registry": 0}
+        self.nodes_known: dict[str, Node] = {}
 
     # People
 
@@ -245,7 +250,8 @@ class Stage:
         arguments = (operator, f"https://{name}.example", "cpu", stake)
         identifier = self.registry.register.simulate(*arguments, sender=owner)
         self.registry.register(*arguments, sender=owner)
-        return Node(identifier, owner, operator)
+        self.nodes_known[name] = Node(identifier, owner, operator)
+        return self.nodes_known[name]
 
     def nodes(self, *names: str) -> list[Node]:
         return [self.node(name) for name in names]
@@ -382,7 +388,7 @@ class Stage:
         size: int = 2,
         **terms: Any,
     ) -> Pair:
-        """A new task with one lease over its whole batch in that state, replicated unless `alone`."""
+        """A new task with one lease over its whole batch in that state, replicated unless `alone`; Free is expired."""
         batch = self.batch(grains, size, **terms)
         alice, bob = self.nodes(*names)
         pair = Pair(self.lease(batch, alice))
@@ -396,6 +402,9 @@ class Stage:
             self.advance(pair, state, bob)
         if state is State.SLASHED:
             self.convict(pair.primary)
+        if state is State.FREE:
+            self.pass_deadline(pair.primary)
+            self.expire(pair.primary)
         assert self.state(pair.primary) is state
         return pair
 
@@ -440,7 +449,7 @@ class Stage:
         self.chain.next_time(time)
 
     def limit(self, lease: Lease, turn: bool = False) -> tuple[int, int]:
-        """Block and time that both must be exceeded for the lease's deadline (`turn`: its later turn's) to have passed."""
+        """Block and time that must both be exceeded for the deadline (`turn`: its later turn's) to have passed."""
         info, terms = self.info(lease), lease.batch.terms
         block, time = info.blockNumber + DEADLINE_BLOCKS, info.deadline
         if info.state in (State.COMMITTED, State.CALLED):
@@ -508,7 +517,7 @@ class Stage:
 
     @contextmanager
     def deltas(self, **expected: int) -> Iterator[None]:
-        """Changes of token balances and supply that the block must make, to the wei: market=, registry=, arbiter=, supply=."""
+        """The block changes these token balances (market, registry, arbiter) and the supply by so much, and no other."""
         before = self.totals()
         yield
         after = self.totals()
