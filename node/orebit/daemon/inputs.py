@@ -37,7 +37,8 @@ class Inputs:
         self._client = client
         self._journal = journal
         self._limits = limits
-        self._plans: dict[bytes, Plan] = {}
+        # Plans (raises BlobMissing) and checked programs (raises ProgramError) that are in the store.
+        self.plan = lru_cache(maxsize=64)(store.plan)
         self.program = lru_cache(maxsize=64)(self._program)
 
     async def fetch(self, plan_root: bytes, sources: Sequence[str], first: int, count: int) -> Plan:
@@ -45,7 +46,8 @@ class Inputs:
 
         Raises ProgramError, BlobTooLarge, BlobMissing, BlobCorrupt or CommitmentError with the reason not to lease.
         """
-        plan = await self._client.fetch_plan(plan_root, sources)
+        await self._client.fetch_plan(plan_root, sources)
+        plan = await asyncio.to_thread(self.plan, plan_root)
         if first + count > len(plan.shards):
             raise ProgramError(f"the plan {plan_root.hex()} has {len(plan.shards)} shards, fewer than its batch says")
         everywhere = [*sources, *(source for source in plan.sources if source not in sources)]
@@ -97,12 +99,6 @@ class Inputs:
             shard = entry.shard
             roots |= {shard.id, shard.program, shard.constants, shard.state, shard.parameters, *entry.tensors}
         self._journal.own_blobs(None, roots)
-
-    def plan(self, plan_root: bytes) -> Plan:
-        """A plan that was fetched. Raises BlobMissing."""
-        if plan_root not in self._plans:
-            self._plans[plan_root] = self._store.plan(plan_root)
-        return self._plans[plan_root]
 
     def tensors(self, roots: Sequence[bytes]) -> list[Array]:
         """Read-only arrays, checked against their roots. Raises BlobMissing or BlobCorrupt."""

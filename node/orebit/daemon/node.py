@@ -23,11 +23,10 @@ from orebit.chain.market import Market
 from orebit.chain.reader import EventReader, ReorgTooDeep
 from orebit.chain.registry import Registry
 from orebit.chain.sender import Sender, SenderSettings
-from orebit.chain.types import NodeInfo
+from orebit.chain.types import LeaseState, NodeInfo
 from orebit.daemon import leasing, registration
 from orebit.daemon.acts import Dispatch
 from orebit.daemon.config import NodeConfig
-from orebit.daemon.decision import Action
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Journal
 from orebit.daemon.leasing import Room
@@ -206,15 +205,18 @@ class Node:
     def _say_what_is_left(self) -> None:
         """Which leases would outlast this stop, and until when somebody must be back."""
         for standing in self._parts.obligations.standings:
-            until = standing.decision.until
-            if until is not None and standing.decision.action is not Action.CLOSE:
-                log.warning(
-                    "stopped with a live lease: start the node again before its deadline",
-                    lease=str(standing.record.lease),
-                    state=standing.info.state.name.lower(),
-                    doing=standing.decision.reason,
-                    seconds_left=int(until - time.time()),
-                )
+            until, state = standing.decision.until, standing.info.state
+            if until is None:
+                continue
+            owed = state < LeaseState.REVEALED and not (standing.record.replica and state is LeaseState.HALF_REVEALED)
+            tell, what = (log.warning, "before its deadline, or lose stake") if owed else (log.info, "to be paid")
+            tell(
+                f"stopped with a live lease: start the node again {what}",
+                lease=str(standing.record.lease),
+                state=state.name.lower(),
+                doing=standing.decision.reason,
+                seconds_left=int(until - time.time()),
+            )
         log.info("stopped")
 
     def status(self) -> Status:
@@ -334,7 +336,7 @@ def _build(
         reader=EventReader(connection, journal.database, name="node"),
         watch=Watch(journal, node),
         worker=worker,
-        obligations=Obligations(config, journal, store, view, inputs, worker, node, bytes(account.key)),
+        obligations=Obligations(config, journal, view, inputs, worker, node, bytes(account.key)),
         settlement=Settlement(config, journal, view, node),
         scout=scout,
         taking=Taking(journal, market, scout, node),

@@ -11,7 +11,7 @@ import structlog
 from orebit.chain import commitments
 from orebit.chain.market import Market
 from orebit.chain.types import LeaseId, LeaseInfo, LeaseState, TaskInfo
-from orebit.commitment import ListKind, merkle
+from orebit.commitment import merkle
 from orebit.daemon.acts import Act
 from orebit.daemon.config import NodeConfig
 from orebit.daemon.decision import Action, Clock, Decision, Draw, Situation, decide
@@ -19,7 +19,6 @@ from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Journal, LeaseRecord
 from orebit.daemon.view import View
 from orebit.daemon.work import Job, Purpose, Worker
-from orebit.store import LocalStore
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +43,6 @@ class Obligations:
         self,
         config: NodeConfig,
         journal: Journal,
-        store: LocalStore,
         view: View,
         inputs: Inputs,
         worker: Worker,
@@ -53,7 +51,6 @@ class Obligations:
     ) -> None:
         self._config = config
         self._journal = journal
-        self._store = store
         self._view = view
         self._market: Market = view.market
         self._inputs = inputs
@@ -196,7 +193,8 @@ class Obligations:
 
     def _reveal_paired(self, record: LeaseRecord, info: LeaseInfo, task: TaskInfo) -> Act:
         root = self._stands(record)
-        hashes = self._store.list_entries(root, ListKind.RESULTS)
+        results = self._journal.shard_results(record.lease)
+        hashes = [results[number] for number in range(record.first_shard, record.first_shard + record.shards)]
         block, path = opening(hashes, info.drawn_block, commitments.replica_log2(task.terms, len(hashes)))
         calldata = self._market.encode_reveal_paired(record.lease, root, self._salt(record.lease), block, path)
         return Act("reveal", (record.lease,), calldata)

@@ -33,17 +33,16 @@ class Offer:
     first: int
     grains: int
     stake: int
-    requester: str
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Chance:
-    """A drawn lease whose block's inputs are here. `seed`: the draw's hash; `drawn_at`: its block."""
+    """A drawn lease whose block's inputs are here. `drawn_at`: the draw's block; `seed`: its hash."""
 
     primary: LeaseId
     batch: int
     stake: int
-    requester: str
     seed: bytes
     drawn_at: int
     lottery_blocks: int
@@ -135,8 +134,9 @@ class Scout:
         if run is None or url is None:
             return
         work = self._work_of(batch, task, run, url.url)
-        if await self._prepare(hint.batch, what, work):
-            self.offers[hint.batch] = Offer(hint.batch, *run, work.stake, task.requester)
+        seconds = await self._prepare(hint.batch, what, work)
+        if seconds is not None:
+            self.offers[hint.batch] = Offer(hint.batch, *run, work.stake, seconds)
 
     def _work_of(self, batch: BatchInfo, task: TaskInfo, run: tuple[int, int], url: str) -> _Work:
         first, grains = run
@@ -145,8 +145,8 @@ class Scout:
         stake = stake_needed(task.terms, batch, shards)
         return _Work(batch.plan_root, url, first * batch.size, shards, allowed, stake)
 
-    async def _prepare(self, key: int | LeaseId, what: str, work: _Work) -> bool:
-        """Fetches and checks; whether the work can be done in time. Every refusal is logged with its reason."""
+    async def _prepare(self, key: int | LeaseId, what: str, work: _Work) -> float | None:
+        """Fetches and checks; the seconds it will take, None when refused, which is logged with its reason."""
         try:
             await self._inputs.fetch(work.plan_root, [work.url], work.first, work.shards)
             seconds = await asyncio.to_thread(self._inputs.seconds, work.plan_root, work.first, work.shards)
@@ -155,16 +155,20 @@ class Scout:
         except OrebitError as error:
             for_good = isinstance(error, ProgramError | CommitmentError | BlobTooLarge)
             self._refuse(key, what, str(error), NEVER if for_good else LATER)
-            return False
-        ahead = self._worker.backlog()
+            return None
+        except Exception:  # a stranger's program must not end the daemon, whatever it finds in torch
+            log.exception("refused, by a fault of this software", work=what)
+            self._again[key] = NEVER
+            return None
+        ahead = self._worker.backlog() + sum(offer.seconds for offer in self.offers.values()) / self._config.parallel
         if ahead + seconds > work.seconds_allowed:
             reason = (
                 f"it would take {seconds:.1f} s after {ahead:.1f} s of other work; "
                 f"{work.seconds_allowed:.1f} s are allowed for it"
             )
             self._refuse(key, what, reason, SOON)
-            return False
-        return True
+            return None
+        return seconds
 
     # Drawn leases
 
@@ -191,15 +195,15 @@ class Scout:
             return self._forget(lease)
         if await self._is_own(lease.node):
             return self._refuse(lease, f"replica of {lease}", "its node is of the same owner", NEVER)
+        if (await self._view.registry.node_of(self._node)).since >= stranger.since:
+            return self._refuse(lease, f"replica of {lease}", "this node's stake is younger than the commit", NEVER)
         batch = await self._view.market.batch_of(info.batch)
         seed = commitments.draw_hash(block_hash, lease, stranger.commitment)
         work = drawn_work(info, batch, task, seed, url.url, self._config.limits.time_share)
         if work.stake > room.stake_for(task.requester):
             return self._refuse(lease, f"replica of {lease}", f"it locks {work.stake} wei of stake", SOON)
-        if await self._prepare(lease, f"replica of {lease}", work):
-            self.chances[lease] = Chance(
-                lease, info.batch, work.stake, task.requester, seed, drawn_at, terms.lottery_blocks
-            )
+        if await self._prepare(lease, f"replica of {lease}", work) is not None:
+            self.chances[lease] = Chance(lease, info.batch, work.stake, seed, drawn_at, terms.lottery_blocks)
 
     async def _is_own(self, node: int) -> bool:
         return await self._view.owner(node) == await self._view.owner(self._node)

@@ -58,7 +58,7 @@ class Witness:
 
     async def _look(self, stranger: Stranger) -> None:
         lease = stranger.lease
-        if lease in self._silent or self._journal.acted("testify", lease):
+        if lease in self._silent or self._sender.knows(f"testify {lease}"):
             return
         info = await self._view.lease(lease)
         if info.state is not LeaseState.CONTESTED:

@@ -240,6 +240,10 @@ class Worker:
                 continue
             await self._do(job)
 
+    def _retry(self, job: Job) -> None:
+        self._not_before[job.lease] = time.monotonic() + RETRY_SECONDS
+        self._waiting[job.lease] = job
+
     def _take(self) -> Job | None:
         now = time.monotonic()
         ready = [job for job in self._waiting.values() if self._not_before.get(job.lease, 0.0) <= now]
@@ -265,8 +269,10 @@ class Worker:
             log.info("stopped computing", lease=str(job.lease))
         except OrebitError as error:
             log.warning("cannot compute; trying again", lease=str(job.lease), reason=str(error))
-            self._not_before[job.lease] = time.monotonic() + RETRY_SECONDS
-            self._waiting[job.lease] = job
+            self._retry(job)
+        except Exception:  # a stranger's program must not end the daemon, whatever it finds in torch
+            log.exception("cannot compute, by a fault of this software; trying again", lease=str(job.lease))
+            self._retry(job)
         finally:
             del self._running[job.lease]
             self._dropped.discard(job.lease)
