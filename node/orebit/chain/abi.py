@@ -154,7 +154,8 @@ def _items(contract: str) -> list[Mapping[str, Any]]:
         content = json.loads((resources.files("orebit.chain") / "abi" / f"{contract}.json").read_text("utf-8"))
     except FileNotFoundError as error:
         raise ChainError(
-            f"This installation lacks the ABI of {contract}. Reinstall orebit, or run `make abi` in a checkout."
+            f"This installation lacks the ABI of {contract}. Reinstall orebit, or run `python scripts/export_abi.py` "
+            "in a checkout."
         ) from error
     return cast(list[Mapping[str, Any]], content["abi"] if isinstance(content, dict) else content)
 

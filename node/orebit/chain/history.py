@@ -7,34 +7,34 @@ import sqlite3
 from contextlib import closing
 
 from orebit.chain.connection import Connection
+from orebit.chain.cursor import Position
 from orebit.chain.events import CONTRACTS
 from orebit.chain.ledger import Ledger
-from orebit.chain.reader import EventReader, ReaderSettings
+from orebit.chain.reader import EventReader
 from orebit.errors import ChainError
 
 _PATIENCE = 20
 """Polls without news before an endpoint that is behind its own head is given up."""
 
 
-async def replay(connection: Connection, *, confirmations: int = 0) -> tuple[Ledger, int]:
+async def replay(connection: Connection) -> tuple[Ledger, Position]:
     """The books of every event from the deployment's block to the head, and the block at which they end.
 
     Raises `ChainError` when the endpoints do not answer, stay behind, or leave events out.
     """
     while True:
-        books = await _replay_once(connection, confirmations)
+        books = await _replay_once(connection)
         if books is not None:
             return books
 
 
-async def _replay_once(connection: Connection, confirmations: int) -> tuple[Ledger, int] | None:
+async def _replay_once(connection: Connection) -> tuple[Ledger, Position] | None:
     """None when a reorg undid what was read: books have no way back, so they are made anew."""
-    target = (await connection.head()).number - confirmations
+    target = (await connection.head()).number
     ledger = Ledger(connection.deployment)
     idle = 0
     with closing(sqlite3.connect(":memory:")) as database:
-        settings = ReaderSettings(confirmations=confirmations)
-        reader = EventReader(connection, database, contracts=CONTRACTS, settings=settings)
+        reader = EventReader(connection, database, contracts=CONTRACTS)
         while reader.position is None or reader.position.number < target:
             delivery = await reader.poll()
             if delivery is None:
@@ -45,7 +45,7 @@ async def _replay_once(connection: Connection, confirmations: int) -> tuple[Ledg
             ledger.apply_all(delivery.events)
             reader.acknowledge(delivery)
             idle = 0
-        return ledger, reader.position.number
+        return ledger, reader.position
 
 
 async def _wait(idle: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 
 from orebit.chain.connection import Connection
+from orebit.chain.cursor import Position
 from orebit.chain.ledger import BatchBook, LeaseBook, Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.market import Market
 from orebit.chain.registry import Registry
@@ -39,12 +40,13 @@ class Reconciliation:
 
 
 class Reconciler:
-    """Compares with the storage of `block`, at which the books must end."""
+    """Compares with the storage at `position`, where the books must end: by its hash, so no reorg slips between."""
 
-    def __init__(self, ledger: Ledger, connection: Connection, block: int) -> None:
+    def __init__(self, ledger: Ledger, connection: Connection, position: Position) -> None:
         self._ledger = ledger
         self._deployment = connection.deployment
-        self._block = block
+        self._position = position
+        self._block = position.hash
         self._market = Market(connection)
         self._registry = Registry(connection)
         self._token = Token(connection)
@@ -58,7 +60,7 @@ class Reconciler:
         checks += [self._node(node) for node in ledger.nodes.values()]
         found = await _gather(checks)
         surplus, short = await self._surplus()
-        return Reconciliation(self._block, (*(item for part in found for item in part), *short), surplus)
+        return Reconciliation(self._position.number, (*(item for part in found for item in part), *short), surplus)
 
     async def _task(self, book: TaskBook) -> list[Difference]:
         info = await self._market.task_of(book.id, self._block)

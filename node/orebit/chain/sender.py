@@ -36,6 +36,7 @@ OPTIONAL_CALL_GAS = 300_000
 """Gas set aside for a multicall's optional call: an estimate may let it run dry, since the whole still succeeds."""
 
 _GWEI = 10**9
+_NONCE_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Sender:
                 return known
             gas = await self._gas(to, calldata, value, label, extra_gas)
             self._observe("estimated", key)
-            while True:
+            for _ in range(_NONCE_TRIES):
                 intent = await self._journal(key, label, to, calldata, value, gas)
                 self._observe("journalled", key)
                 if await self._broadcast(intent, self._outbox.attempts(intent)[0]) is not _Answer.STALE:
@@ -201,6 +202,10 @@ class Sender:
                 # No endpoint took it, as another transaction used the nonce first: nothing was sent.
                 self._outbox.forget(intent)
                 await asyncio.sleep(self.settings.poll_seconds)
+        raise ChainError(
+            f"The RPC endpoints give a nonce for {self.address} and then call it used, again and again. {label} was "
+            "not sent; use another endpoint, or wait until they have caught up."
+        )
 
     async def _gas(self, to: str, calldata: bytes, value: int, label: str, extra: int) -> int:
         request = {"from": self.address, "to": to, "data": "0x" + calldata.hex(), "value": hex(value)}

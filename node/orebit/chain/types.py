@@ -94,10 +94,6 @@ class Terms:
     def is_gated(self) -> bool:
         return bool(self.flags & FLAG_GATED)
 
-    @property
-    def keeps_results(self) -> bool:
-        return bool(self.flags & FLAG_KEEP_RESULTS)
-
 
 @dataclass(frozen=True)
 class Policy:
@@ -169,10 +165,6 @@ class LeaseInfo:
     stake: int
     move_time: int
     plan_root: bytes
-
-    def passed(self, timestamp: int, block_number: int) -> bool:
-        """Whether the deadline has passed in a block. A lone commit's also waits for its draw and L blocks more."""
-        return timestamp > self.deadline and block_number > self.block_number + DEADLINE_BLOCKS
 
 
 @dataclass(frozen=True)

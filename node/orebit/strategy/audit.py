@@ -79,10 +79,10 @@ async def audit(
     Raises `ConfigError` for an unknown task and `ChainError` when the chain does not answer; what is found wrong is in
     the answer, and `Audit.demand` raises for it.
     """
-    ledger, block = await replay(connection)
+    ledger, position = await replay(connection)
     if task not in ledger.tasks:
         raise ConfigError(f"There is no task {task}: {_known(ledger)}.")
-    reconciliation = await Reconciler(ledger, connection, block).run()
+    reconciliation = await Reconciler(ledger, connection, position).run()
     results = ResultAuditor(ledger, task, client, sources)
     await results.check_all(tensors=tensors)
     await results.reexecute(reexecute, chance or random.SystemRandom())

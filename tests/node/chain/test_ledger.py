@@ -9,6 +9,7 @@ import pytest
 from local_chain import Anvil
 from stage import Stage, open_stage, result_hashes
 
+from orebit.chain.cursor import Position
 from orebit.chain.deployment import Deployment
 from orebit.chain.events import Event, Finalised
 from orebit.chain.ledger import Ledger, Outcome
@@ -27,14 +28,14 @@ def root(hashes: list[bytes]) -> bytes:
     return list_root(ListKind.RESULTS, hashes)
 
 
-async def history(stage: Stage, path: Path) -> tuple[list[Event], int]:
+async def history(stage: Stage, path: Path) -> tuple[list[Event], Position]:
     reader = EventReader(stage.connection, path, contracts=("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter"))
     events: list[Event] = []
     while (delivery := await reader.poll()) is not None:
         events += delivery.events
         reader.acknowledge(delivery)
     assert reader.position is not None
-    return events, reader.position.number
+    return events, reader.position
 
 
 async def audit(stage: Stage, path: Path) -> tuple[Ledger, Reconciliation]:

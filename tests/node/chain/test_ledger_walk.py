@@ -165,8 +165,8 @@ class Walk:
 
 
 async def _reconciled(stage: Stage) -> tuple[Ledger, dict[str, int]]:
-    ledger, block = await replay(stage.connection)
-    found = await Reconciler(ledger, stage.connection, block).run()
+    ledger, position = await replay(stage.connection)
+    found = await Reconciler(ledger, stage.connection, position).run()
     assert found.differences == ()
     assert all(task.conserved for task in ledger.tasks.values())
     return ledger, found.surplus

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from local_chain import KEYS, Anvil
-from scenes import COUNTER, account, connected, count, outbox
+from proxies import Call, proxy, refusal
+from scenes import COUNTER, account, connected, count, deployment_of, outbox
 from stage import TERMS, open_stage
 
+from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
 from orebit.chain.events import CallFailed
 from orebit.chain.revert import decode_revert
@@ -185,6 +187,34 @@ async def test_a_gap_below_is_filled(start_anvil: Callable[..., Anvil], tmp_path
     assert count(chain) == 1
 
 
+async def test_an_endpoint_that_calls_every_nonce_used_sends_nothing(anvil: Anvil, tmp_path: Path) -> None:
+    async def stale(method: str, parameters: list[Any], call: Call) -> dict[str, Any] | None:
+        return refusal("nonce too low") if method == "eth_sendRawTransaction" else None
+
+    async with proxy(anvil.url, stale) as url, await connect([url], deployment_of(anvil)) as connection:
+        async with Sender(connection, account(KEYS[0]), outbox(tmp_path), FAST) as it:
+            with pytest.raises(ChainError, match="was not sent"):
+                await it.send(COUNTER, b"", label="count", key="k")
+            assert not it.knows("k") and it.in_flight == 0
+    assert count(anvil) == 0
+
+
+async def test_an_endpoint_that_refuses_for_a_while_delays_only(anvil: Anvil, tmp_path: Path) -> None:
+    refusals = 3
+
+    async def busy(method: str, parameters: list[Any], call: Call) -> dict[str, Any] | None:
+        nonlocal refusals
+        if method != "eth_sendRawTransaction" or refusals == 0:
+            return None
+        refusals -= 1
+        return refusal("txpool is full")
+
+    async with proxy(anvil.url, busy) as url, await connect([url], deployment_of(anvil)) as connection:
+        async with Sender(connection, account(KEYS[0]), outbox(tmp_path), FAST) as it:
+            await it.send(COUNTER, b"", label="count")
+    assert count(anvil) == 1
+
+
 async def test_what_is_final_is_remembered_by_its_key_only(anvil: Anvil, tmp_path: Path) -> None:
     settings = SenderSettings(poll_seconds=0.02, finality_blocks=3)
     async with await connected(anvil) as connection:
@@ -233,7 +263,9 @@ _VICTIM = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from orebit.chain.connection import connect
+from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
+from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
 from orebit.chain.events import CallFailed
 from orebit.chain.revert import decode_revert
