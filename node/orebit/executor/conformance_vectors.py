@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import product
 from math import prod
 from pathlib import Path
 
@@ -24,13 +25,19 @@ from orebit.program.index_map import AxisMap, IndexMap
 from orebit.program.opcodes import LEAVES, SIGNATURES, Op
 
 PATH = Path(__file__).with_name("conformance.npz")
-PER_OPERATION = 331
+RANDOM_ROWS = 331
 F32_SPECIALS = (
     0x00000000, 0x00000001, 0x00000002, 0x00400000, 0x007FFFFF, 0x00800000, 0x00800001, 0x3EFFFFFF, 0x3F000000,
     0x3F000001, 0x3F7FFFFF, 0x3F800000, 0x3F800001, 0x3FC00000, 0x40200000, 0x4AFFFFFF, 0x4B000000, 0x4B000001,
     0x4B7FFFFF, 0x5EFFFFFF, 0x5F000000, 0x7EFFFFFF, 0x7F000000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000,
     0x7FFFFFFF,
 )  # fmt: skip
+# Every pair of these is a vector.
+F32_CORE = (
+    0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F800000, 0xBF800000, 0x40200000,
+    0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00001,
+)  # fmt: skip
+I64_CORE = (0, 1, -1, 31, 32, 63, 64, MASK32, -(1 << 31), (1 << 63) - 1, -(1 << 63))
 I64_SPECIALS = (
     0, 1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 0x7F800001, (1 << 24) + 1, (1 << 24) + 3, (1 << 25) - 1, (1 << 31) - 1,
     1 << 31, MASK32, 1 << 32, (1 << 53) + 1, (1 << 54) - 1, (1 << 62) + (1 << 38), (1 << 62) + (1 << 38) + 1,
@@ -61,13 +68,14 @@ def operation_vectors(op: Op) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     """Rows of arguments and, last, the result; an f32 is its bits."""
     rng = random.Random(int(op))
     given, _ = SIGNATURES[op]
-    rows = []
-    for _ in range(PER_OPERATION):
+    table = [list(row) for row in product(*(F32_CORE if dtype.is_float else I64_CORE for dtype in given))]
+    for _ in range(RANDOM_ROWS):
         arguments = [value(rng, dtype) for dtype in given]
         if len(arguments) == 2 and rng.random() < 0.1:
             arguments[1] = arguments[0] ^ (rng.getrandbits(1) << 31 if given[0].is_float else rng.getrandbits(1))
-        rows.append([*arguments, interpreter.SCALAR[op](*arguments)])
-    return np.array(rows, dtype=np.int64)
+        table.append(arguments)
+    rng.shuffle(table)
+    return np.array([[*row, interpreter.SCALAR[op](*row)] for row in table], dtype=np.int64)
 
 
 def operations() -> list[Op]:

@@ -141,7 +141,11 @@ class RandomProgram:
 
     def expression(self, scope: ExpressionBuilder, scalars: list[Scalar], shape: tuple[int, ...]) -> Scalar:
         rng = self.rng
-        scalars += [scope.f32_from_bits(0x3FC00000), scope.i64(random_integer(rng)), scope.flat()]
+        scalars += [
+            scope.f32_from_bits(self.rng.choice((0x3FC00000, 0, 0x80000000, 0x7F800000))),
+            scope.i64(random_integer(rng)),
+            scope.flat(),
+        ]
         scalars += [scope.index(axis) for axis in range(len(shape))]
         for _ in range(rng.randint(1, 9)):
             op = rng.choice([op for op in Op if op not in LEAVES])

@@ -9,7 +9,7 @@ import torch
 
 from orebit.errors import ConformanceError
 from orebit.executor import conformance_vectors
-from orebit.executor.conformance import run_conformance
+from orebit.executor.conformance import run_conformance, run_programs
 from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.storage import Given
 from orebit.program.descriptor import Kind
@@ -47,7 +47,7 @@ class FlippedBit:
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.INPUT])
 def test_one_wrong_bit_is_refused(kind: Kind) -> None:
     with pytest.raises(ConformanceError, match="element 0, 1 of"):
-        run_conformance(lambda *arguments: FlippedBit(kind, *arguments))
+        run_programs(lambda *arguments: FlippedBit(kind, *arguments))
 
 
 def test_a_difference_names_operation_and_inputs() -> None:

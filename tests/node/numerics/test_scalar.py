@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
 
-from orebit.executor.conformance_vectors import F32_SPECIALS, I64_SPECIALS
+from orebit.executor.conformance_vectors import F32_CORE, F32_SPECIALS, I64_CORE, I64_SPECIALS
 from orebit.numerics import scalar
 from orebit.numerics.types import CANONICAL_NAN, INT64_MAX, INT64_MIN, DType
 
@@ -76,7 +77,9 @@ COMPARE_F32 = {"f32_lt": np.less, "f32_le": np.less_equal, "f32_eq": np.equal}
 
 @pytest.mark.parametrize("name", BINARY_F32)
 def test_binary_f32(name: str) -> None:
-    x, y = f32_samples(1), f32_samples(2)
+    pairs = list(product(F32_CORE, F32_CORE))
+    x = f32_samples(1) + [a for a, _ in pairs]
+    y = f32_samples(2) + [b for _, b in pairs]
     with np.errstate(all="ignore"):
         agree(name, bits(BINARY_F32[name](floats(x), floats(y))), [x, y])
 
@@ -140,7 +143,9 @@ BINARY_I64 = {
 
 @pytest.mark.parametrize("name", BINARY_I64)
 def test_binary_i64(name: str) -> None:
-    x, y = i64_samples(10), i64_samples(11)
+    pairs = list(product(I64_CORE, I64_CORE))
+    x = i64_samples(10) + [a for a, _ in pairs]
+    y = i64_samples(11) + [b for _, b in pairs]
     hardware = BINARY_I64[name](np.array(x, dtype=np.int64), np.array(y, dtype=np.int64))
     agree(name, hardware.astype(np.int64), [x, y])
 
