@@ -12,12 +12,11 @@ from typing import Any
 import numpy.typing as npt
 import structlog
 
-from orebit.commitment import TensorHead
 from orebit.daemon.config import Limits
 from orebit.daemon.journal import Journal
 from orebit.errors import BlobMissing, ProgramError
 from orebit.executor.reference import ReferenceExecutor
-from orebit.program.descriptor import Kind, Source
+from orebit.program.descriptor import Kind
 from orebit.program.graph import Program
 from orebit.store import BlobClient, LocalStore, Plan, PlanShard
 
@@ -60,16 +59,8 @@ class Inputs:
         if entry.steps > self._limits.steps:
             raise ProgramError(f"a shard of {entry.steps} steps exceeds this node's limit of {self._limits.steps}")
         await self._client.fetch_program(entry.program, sources)
-        program = await asyncio.to_thread(self.program, entry.program)
-        inputs = await self._client.fetch_shard_inputs(
-            entry.shard, sources, limit=self._limits.input_bytes, pieces=plan.pieces
-        )
-        for source, heads in (
-            (Source.STATE, inputs.state),
-            (Source.CONSTANT, inputs.constants),
-            (Source.PARAMETER, inputs.parameters),
-        ):
-            check_heads(program, source, heads)
+        await asyncio.to_thread(self.program, entry.program)
+        await self._client.fetch_shard_inputs(entry.shard, sources, limit=self._limits.input_bytes, pieces=plan.pieces)
 
     def _program(self, root: bytes) -> Program:
         program = Program.decode(self._store.program(root))
@@ -139,20 +130,6 @@ class Inputs:
         """Estimated seconds to compute shards [first, first + count) of a fetched plan."""
         entries = self.plan(plan_root).shards[first : first + count]
         return sum(entry.steps * self.seconds_a_step(entry) for entry in entries)
-
-
-def check_heads(program: Program, source: Source, heads: Sequence[TensorHead]) -> None:
-    """Raises ProgramError unless the tensors are of the types and shapes that the program declares."""
-    specs = program.specs(source)
-    name = source.name.lower()
-    if len(heads) != len(specs):
-        raise ProgramError(f"the shard binds {len(heads)} {name} tensors where its program takes {len(specs)}")
-    for index, (head, spec) in enumerate(zip(heads, specs, strict=True)):
-        if (head.dtype, tuple(head.shape)) != (int(spec.dtype), tuple(spec.shape)):
-            raise ProgramError(
-                f"the shard's {name} tensor {index} is not of the type and shape {spec.dtype.label}{list(spec.shape)} "
-                "that its program declares"
-            )
 
 
 def operations(program: Program) -> int:
