@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from orebit.errors import ExecutionError
 from orebit.numerics.types import CANONICAL_NAN, DType
 from orebit.program.graph import TensorSpec
+
+# The interpreter's warning filters are global; two shards that start at once must not mix them up.
+_FILTERS = threading.Lock()
 
 Given = np.ndarray[tuple[int, ...], np.dtype[np.generic]] | torch.Tensor
 
@@ -38,7 +42,7 @@ def hold(given: Given, spec: TensorSpec, name: str) -> torch.Tensor:
 
 
 def _from_numpy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.Tensor:
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
         # Constants are often read-only maps of files; nothing here writes to what it was given.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
