@@ -74,7 +74,10 @@ def balance(
     if as_json:
         typer.echo(json.dumps({"address": holder, "token_wei": tokens, "ether_wei": ether}))
         return
-    table = Table(title=holder, title_justify="left", show_header=False)
+    typer.echo(holder)
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
     table.add_row("TokenAI", format_amount(tokens))
     table.add_row("ETH", format_amount(ether))
     Console().print(table)

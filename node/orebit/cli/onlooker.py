@@ -22,14 +22,12 @@ from orebit.chain.history import replay
 from orebit.chain.ledger import Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.rpc import parse_urls
 from orebit.chain.token import format_amount
+from orebit.cli.audit_view import audit_document, print_audit
 from orebit.strategy.audit import Audit
 from orebit.strategy.audit import audit as run_audit
-from orebit.strategy.audit_results import Verdict
 
 Rpc = Annotated[str, typer.Option("--rpc", envvar="OREBIT_RPC", help="RPC URLs, separated by commas.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-_COLOURS = {Verdict.VERIFIED: "green", Verdict.UNVERIFIED: "yellow", Verdict.MISMATCH: "red"}
 
 
 def tasks(rpc: Rpc = "", as_json: Json = False) -> None:
@@ -156,87 +154,3 @@ def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, shown: dict
 
 def _short(address: str) -> str:
     return f"{address[:8]}…{address[-4:]}"
-
-
-def audit_document(found: Audit) -> dict[str, Any]:
-    """The audit for programs; amounts in wei."""
-    book = found.task
-    return {
-        "task": book.id,
-        "requester": book.requester,
-        "block": found.reconciliation.block,
-        "conserved": found.conserved,
-        "verdict": _worst(found),
-        "given": book.given,
-        "forfeited": book.forfeited,
-        "deposited": book.deposited,
-        "paid": book.paid,
-        "refunded": book.refunded,
-        "penalties": book.penalties,
-        "burnt": book.burnt,
-        "held": book.held,
-        "surplus": found.reconciliation.surplus,
-        "differences": [str(difference) for difference in found.reconciliation.differences],
-        "leases": {str(outcome): count for outcome, count in found.outcomes.items()},
-        "flows": [
-            {"from": flow.source, "to": flow.target, "why": flow.reason, "amount": amount}
-            for flow, amount in found.flows
-        ],
-        "checks": [
-            {"subject": check.subject, "root": check.root.hex(), "verdict": str(check.verdict), "detail": check.detail}
-            for check in found.checks
-        ],
-    }
-
-
-def _worst(found: Audit) -> str:
-    if not found.conserved or found.of(Verdict.MISMATCH):
-        return str(Verdict.MISMATCH)
-    return str(Verdict.UNVERIFIED if found.of(Verdict.UNVERIFIED) else Verdict.VERIFIED)
-
-
-def print_audit(found: Audit, console: Console) -> None:
-    """Money, who paid whom, and the roots."""
-    console.print(_money(found))
-    console.print(_flows(found))
-    for check in found.checks:
-        if check.verdict is not Verdict.VERIFIED or "again" in check.detail:
-            console.print(f"[{_COLOURS[check.verdict]}]{check.verdict}[/] {check.subject}: {escape(check.detail)}")
-    counts = ", ".join(f"{len(found.of(verdict))} {verdict}" for verdict in Verdict)
-    console.print(f"Roots: {counts}.")
-    for difference in found.reconciliation.differences:
-        console.print(f"[red]{escape(str(difference))}[/]")
-    told = "[green]yes, to the wei[/]" if found.conserved else "[red]no[/]"
-    console.print(f"Conserved at block {found.reconciliation.block}: {told}.")
-
-
-def _money(found: Audit) -> Table:
-    book = found.task
-    table = Table(title=f"Task {book.id}, in TokenAI", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    rows = (
-        ("deposited", book.given),
-        ("taken from stakes", book.forfeited),
-        ("= paid to nodes", book.paid),
-        ("+ refunded", book.refunded),
-        ("+ penalties to provers", book.penalties),
-        ("+ burnt", book.burnt),
-        ("+ still held", book.held),
-    )
-    for name, amount in rows:
-        table.add_row(name, format_amount(amount))
-    for contract, amount in found.reconciliation.surplus.items():
-        if amount:
-            table.add_row(f"surplus: given to the {contract} by strangers", format_amount(amount))
-    return table
-
-
-def _flows(found: Audit) -> Table:
-    table = Table(title="Who paid whom", title_justify="left")
-    for name in ("from", "to", "why"):
-        table.add_column(name, overflow="fold")
-    table.add_column("TokenAI", justify="right")
-    for flow, amount in found.flows:
-        table.add_row(flow.source, flow.target, flow.reason, format_amount(amount))
-    return table

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orebit.chain.connection import Connection
 from orebit.chain.history import replay
-from orebit.chain.ledger import Flow, LeaseBook, Ledger, Outcome, TaskBook
+from orebit.chain.ledger import Flow, LeaseBook, Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.reconciliation import Reconciler, Reconciliation
 from orebit.errors import AuditMismatch, AuditUnverified, ConfigError
 from orebit.store.client import BlobClient
@@ -22,6 +22,8 @@ class Audit:
 
     task: TaskBook
     leases: tuple[LeaseBook, ...]
+    nodes: tuple[NodeBook, ...]
+    """Those that leased something of the task."""
     reconciliation: Reconciliation
     checks: tuple[Check, ...]
 
@@ -52,7 +54,7 @@ class Audit:
                 f"The audit of task {self.task.id} found {len(faults)} contradictions: {_some(faults)}. Do not "
                 "build on its results; if another RPC endpoint says the same, the contracts or the nodes are at fault."
             )
-        missing = [f"{check.subject}: {check.detail}" for check in self.of(Verdict.UNVERIFIED)]
+        missing = [check.subject for check in self.of(Verdict.UNVERIFIED)]
         if missing:
             raise AuditUnverified(
                 f"Nothing contradicts the chain, but {len(missing)} roots of task {self.task.id} could not be "
@@ -86,7 +88,9 @@ async def audit(
     results = ResultAuditor(ledger, task, client, sources)
     await results.check_all(tensors=tensors)
     await results.reexecute(reexecute, chance or random.SystemRandom())
-    return Audit(ledger.tasks[task], tuple(ledger.leases_of(task)), reconciliation, tuple(results.checks))
+    leases = tuple(ledger.leases_of(task))
+    nodes = tuple(ledger.nodes[number] for number in sorted({lease.id.node for lease in leases}))
+    return Audit(ledger.tasks[task], leases, nodes, reconciliation, tuple(results.checks))
 
 
 def _known(ledger: Ledger) -> str:

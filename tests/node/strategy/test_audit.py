@@ -16,7 +16,7 @@ from stage import Stage, open_stage
 
 from orebit.chain.deployment import Deployment
 from orebit.chain.types import LeaseId
-from orebit.cli.onlooker import audit_document
+from orebit.cli.audit_view import audit_document
 from orebit.commitment import ListKind, ShardResult
 from orebit.commitment.merkle import path, tree
 from orebit.errors import AuditMismatch, AuditUnverified, ConfigError
@@ -141,6 +141,9 @@ async def test_an_honest_task_is_verified_and_its_shards_hold(world: World) -> N
     document = json.loads(json.dumps(audit_document(found)))
     assert document["conserved"] is True and document["verdict"] == "verified"
     assert document["deposited"] == document["paid"] + document["held"]
+    assert [(node["node"], node["payee"]) for node in document["nodes"]] == [
+        (number, world.stage.owner(number)) for number in (1, 2)
+    ]
     assert {(flow["from"], flow["why"]) for flow in document["flows"]} == {
         (world.stage.requester, "deposit"),
         (f"task {world.task}", "shards"),
