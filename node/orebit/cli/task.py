@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orebit.strategy.spec import JobSpec
     from orebit.strategy.submission import Offer
     from orebit.strategy.terms import TaskFile
+    from orebit.strategy.training import Training
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True)
@@ -50,6 +51,8 @@ TaskNumber = Annotated[int, typer.Argument(min=1, help="The task's number.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where the trained model goes, as safetensors.")]
 
 DRIVER_LOG = "driver.log"
+POLL_SECONDS = 0.5
+"""How often a receipt is asked for, at most."""
 
 
 @app.command()
@@ -102,8 +105,10 @@ def submit(
     changes = {"rounds": rounds, "shards": shards, "steps": steps}
 
     async def run() -> None:
-        async with _requester(home, rpc) as requester:
-            job = await _submitted(requester, file, terms, flags, changes, yes=yes, dry_run=dry_run)
+        settings, reference = _settings(file, terms, flags)
+        training = _training(reference, changes)
+        async with _requester(home, rpc, min(POLL_SECONDS, settings.run.poll)) as requester:
+            job = await _submitted(requester, training, settings, str(reference), yes=yes, dry_run=dry_run)
             if job is not None:
                 await _drive(requester, job, output)
 
@@ -296,7 +301,7 @@ def _run(work: Callable[[], Awaitable[None]]) -> None:
 
 
 @asynccontextmanager
-async def _requester(home: Path | None, rpc: str, poll_seconds: float = 0.5) -> AsyncIterator[Requester]:
+async def _requester(home: Path | None, rpc: str, poll_seconds: float = POLL_SECONDS) -> AsyncIterator[Requester]:
     from orebit.strategy.requester import open_requester
 
     place = homes.locate(home)
@@ -327,27 +332,14 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 async def _submitted(
-    requester: Requester,
-    file: Path,
-    terms: Path | None,
-    flags: dict[str, Any],
-    changes: dict[str, int | None],
-    *,
-    yes: bool,
-    dry_run: bool,
+    requester: Requester, training: Training, settings: TaskFile, name: str, *, yes: bool, dry_run: bool
 ) -> JobRecord | None:
     """The journalled job of a submission: one that was begun before, or a new one that the person agreed to."""
     from orebit.strategy import submission
-    from orebit.strategy.job import load_training
     from orebit.strategy.prepare import prepare
 
-    settings, job = _settings(file, terms, flags)
-    training = load_training(job)
-    for name, value in changes.items():
-        if value is not None:
-            setattr(training, name, value)
     with console.status("Tracing the training step ..."):
-        spec = prepare(training, requester.store, settings, str(job))
+        spec = prepare(training, requester.store, settings, name)
     begun = requester.journal.unfinished(spec.key)
     if begun is not None and not dry_run:
         console.print(f"Taking up the job of task {begun.training or '(not created yet)'} where it was.")
@@ -374,6 +366,17 @@ def _settings(file: Path, terms: Path | None, flags: dict[str, Any]) -> tuple[Ta
             raise ConfigError(f'{file} names no job. Add a line such as job = "train.py:job".')
         return settings, parse_reference(settings.job, folder=file.parent)
     return load_task_file(terms, flags), parse_reference(str(file), folder=Path.cwd())
+
+
+def _training(reference: JobReference, changes: dict[str, int | None]) -> Training:
+    """What the requester's code gives, with what flags say instead."""
+    from orebit.strategy.job import load_training
+
+    training = load_training(reference)
+    for name, value in changes.items():
+        if value is not None:
+            setattr(training, name, value)
+    return training
 
 
 async def _show(requester: Requester, spec: JobSpec, offer: Offer) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 from eth_utils.address import to_checksum_address
 from local_chain import Anvil
 
-from orebit.chain import commitments
+from orebit.chain import abi, commitments
 from orebit.chain.connection import Connection
 from orebit.chain.events import Decoder, Event, Leased
 from orebit.chain.market import Market
@@ -59,6 +59,13 @@ class Bench:
         self.give(owner, stake)
         self.send(owner, self.token.address, self.token.encode_approve(self.registry.address, stake))
         self.send(owner, self.registry.address, self.registry.encode_register(owner, url, "cpu", stake))
+
+    def convict(self, lease: LeaseId) -> None:
+        """What the court will do: the judge proves a revealed lease wrong."""
+        judge = self.deployment.arbiter
+        self.chain.rpc("anvil_impersonateAccount", judge)
+        self.chain.rpc("anvil_setBalance", judge, hex(10**18))
+        self.send(judge, self.market.address, abi.load("TaskMarket").encode_call("convict", [lease]))
 
     def pass_time(self, seconds: int = 3_600, blocks: int = 40) -> None:
         self.chain.rpc("evm_increaseTime", seconds)

@@ -21,6 +21,7 @@ from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
 from orebit.chain.home import Home
 from orebit.chain.token import UNIT
+from orebit.chain.types import LeaseState
 from orebit.errors import AccountError, ConfigError, JobHalted
 from orebit.store.client import BlobClient
 from orebit.strategy import funds, submission
@@ -187,6 +188,76 @@ async def test_a_wrong_average_is_refused_and_its_node_barred(start: Callable[..
         honest.send(scene.bench.market.encode_finalise(honest.leases))
         state = await scene.driver.beat()
         assert state is not None and x_of(scene, state) == [8.0] * 4
+
+
+async def test_an_overturned_result_is_fallen_back_from_with_new_shard_ids(start: Callable[..., Any]) -> None:
+    async with start(flags={"run.escrow": "30"}) as scene:
+        liar, honest = await scene.miners.add(1), await scene.miners.add(2)
+        await scene.driver.beat()
+        (first,) = await scene.batches(Kind.TRAINING)
+        wrong = await liar.work(first, 0, [scene.url], lambda state: [state[0], state[1] + 100, state[2]])
+        await honest.work(first, 1, [scene.url])
+        await scene.driver.beat()
+        await scene.work(honest, Kind.AVERAGING, 1)
+        await scene.driver.beat()
+        _, built = await scene.batches(Kind.TRAINING)
+        scene.bench.convict(wrong)
+        await scene.driver.beat()
+        await scene.driver.beat()
+        assert (await scene.bench.market.batch_of(first)).closed
+        replacement = (await scene.batches(Kind.TRAINING))[-1]
+        old, new = [
+            scene.requester.store.plan((await scene.bench.market.batch_of(batch)).plan_root).shards
+            for batch in (first, replacement)
+        ]
+        assert len(new) == 1 and new[0].shard.id != old[0].shard.id and new[0].state == old[0].state
+        await honest.work(replacement, 0, [scene.url])
+        await scene.driver.beat()
+        await scene.work(honest, Kind.AVERAGING, 1)
+        await scene.driver.beat()
+        await scene.driver.beat()
+        assert (await scene.bench.market.batch_of(built)).closed
+        await scene.work(honest, Kind.TRAINING, 2)
+        await scene.driver.beat()
+        await scene.work(honest, Kind.AVERAGING, 1)
+        scene.bench.pass_time()
+        honest.send(scene.bench.market.encode_finalise(honest.leases))
+        state = await scene.driver.beat()
+        assert state is not None and x_of(scene, state) == [16.0] * 4
+
+
+async def test_a_stall_is_explained(start: Callable[..., Any]) -> None:
+    async with start(rounds=1) as scene:
+        await scene.driver.beat()
+        await scene.driver.beat()
+        scene.driver._memory.moved_at -= 60
+        await scene.driver.beat()
+        assert "No node is registered" in scene.driver.progress().message
+        scene.bench.register(1, "http://127.0.0.1:1", stake=UNIT)
+        await scene.driver.beat()
+        scene.driver._memory.moved_at -= 60
+        await scene.driver.beat()
+        assert "asks for a stake of 6 TokenAI, and no node has more than 1 free" in scene.driver.progress().message
+
+
+async def test_a_round_is_called_as_a_whole_in_time(start: Callable[..., Any]) -> None:
+    flags = {"run.call": "100%", "terms.draw_delay": 3}
+    async with start(rounds=1, flags=flags) as scene:
+        miner = await scene.miners.add(1)
+        await scene.driver.beat()
+        (batch,) = await scene.batches(Kind.TRAINING)
+        leases = [miner.lease(batch, grain) for grain in range(2)]
+        scene.bench.chain.rpc("evm_setAutomine", False)
+        for lease in leases:
+            request = {"from": scene.bench.accounts[2], "to": scene.bench.market.address, "gas": hex(300_000)}
+            request["data"] = "0x" + scene.bench.market.encode_commit(lease, b"\x01" * 32).hex()
+            scene.bench.chain.rpc("eth_sendTransaction", request)
+        scene.bench.chain.mine()
+        scene.bench.chain.rpc("evm_setAutomine", True)
+        scene.bench.chain.mine()
+        await scene.driver.beat()
+        states = [(await scene.bench.market.lease_of(lease)).state for lease in leases]
+        assert states == [LeaseState.CALLED] * 2
 
 
 async def test_a_value_that_is_not_finite_halts_the_job(start: Callable[..., Any]) -> None:
