@@ -22,6 +22,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ORE = 10**18
 PASSWORD = "local network"
+# Nodes of a simulated chain: quick to look, with stake for every lease they can hold.
+NODE_SETTINGS = {
+    "slots": "12",
+    "parallel": "1",
+    "threads": "1",
+    "poll-seconds": "0.2",
+    "reveal-confirmations": "0",
+    "exit-grace-seconds": "1",
+    "withdraw-above": "1000000",
+    "stake-total": "1000000",
+    "stake-per-requester": "1000000",
+}
 
 
 def free_port() -> int:
@@ -106,7 +118,11 @@ class LocalNetwork:
 
     def deploy(self) -> None:
         """Deploys with the Brownie script, as anybody would."""
-        environment = os.environ | {"OREBIT_RPC": self.rpc, "OREBIT_DEPLOYMENT_DIR": str(self.folder)}
+        environment = os.environ | {
+            "OREBIT_RPC": self.rpc,
+            "OREBIT_DEPLOYMENT_DIR": str(self.folder),
+            "SOLCX_BINARY_PATH": str(ROOT / ".solcx"),
+        }
         log = self.folder / "deploy.log"
         with log.open("wb") as output:
             command = [str(ROOT / ".venv/bin/brownie"), "run", "deploy", "--network", "orebit-local"]
@@ -216,7 +232,6 @@ def start_nodes(network: LocalNetwork, names: list[str], stake: int, settings: d
         flags = [part for key, value in (place | settings).items() for part in (f"--{key}", value)]
         network.orebit(member, "node", "init", *flags)
         network.orebit(member, "node", "stake", str(stake))
-        run_node(network, member)
 
     for name in names:
         member = network.add_member(name)
@@ -225,6 +240,9 @@ def start_nodes(network: LocalNetwork, names: list[str], stake: int, settings: d
     with ThreadPoolExecutor(len(names)) as pool:
         for joined in [pool.submit(join, name) for name in names]:
             joined.result()
+    # From here, not from the pool: the kernel ties a child to the thread that started it.
+    for name in names:
+        run_node(network, network.members[name])
 
 
 def run_node(network: LocalNetwork, member: Member) -> None:
@@ -245,7 +263,7 @@ def interruptible() -> Iterator[None]:
     """Turns SIGTERM into the same orderly exit as Ctrl-C."""
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     previous = signal.signal(signal.SIGTERM, interrupt)
     try:
