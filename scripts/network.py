@@ -42,7 +42,8 @@ orebit task submit examples/mnist_mlp/task.toml --dry-run
 
 # A rig owner ({owner.address}, with TokenAI)
 export OREBIT_HOME={owner.home} OREBIT_PASSWORD_FILE={owner.home}/password
-orebit node init --public-url http://127.0.0.1:{port} --listen-host 127.0.0.1 --listen-port {port} --reveal-confirmations 0
+orebit node init --public-url http://127.0.0.1:{port} --listen-host 127.0.0.1 --listen-port {port} \\
+    --reveal-confirmations 0
 orebit node stake 100
 orebit node run
 
