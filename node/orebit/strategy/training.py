@@ -45,7 +45,8 @@ class Training:
         shards: workers, hence shards a round.
         rounds: how often the workers' states are averaged.
         held_out: rows to measure the result on, as `data`; none when not given.
-        shuffle: whether each epoch has an order of its own; read off a DataLoader when not given, else true.
+        shuffle: whether rows are dealt to workers at random and each epoch has an order of its own; read off a
+            DataLoader when not given, else true.
         seed: of the shuffles, 0 to 2^63 - 1.
         checkpoint: steps between checkpoints; a quarter of `steps` when not given.
         bits: of the exact products, 4 to 22.
@@ -107,6 +108,7 @@ class TracedTraining:
     state_dict_names: dict[str, str]
     hyperparameters: dict[str, float]
     _dataset: Dataset
+    _shuffle: bool
     _constants: list[Array]
     _bindings: Bindings
 
@@ -117,7 +119,8 @@ class TracedTraining:
 
     def constants_for(self, worker: int) -> list[Array]:
         """The training program's constants: this worker's part of the data, then what the step itself holds."""
-        return self._dataset.part(worker, self.training.shards) + self._constants
+        dealt = self.training.seed if self._shuffle and self.training.shards > 1 else None
+        return self._dataset.part(worker, self.training.shards, dealt) + self._constants
 
     def parameters(self, round_number: int, worker: int) -> list[Array]:
         """The training program's parameters: seed, worker, then the optimizer's scalars as of this round (from 0).
@@ -231,6 +234,7 @@ def _assemble(
         state_dict_names=state_dict_names(training.model),
         hyperparameters=captured.hyperparameters,
         _dataset=dataset,
+        _shuffle=shuffle,
         _constants=bindings.constants,
         _bindings=bindings,
     )

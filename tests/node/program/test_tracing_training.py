@@ -117,10 +117,18 @@ def test_packed_and_plain_data_train_to_the_same_bits() -> None:
 def test_workers_have_equal_parts_that_cover_the_data() -> None:
     with pytest.warns(UserWarning, match="2 of 80 rows of the training data are left out: 3 equal parts"):
         traced = trace_training(job(shards=3))
-    parts = [traced.constants_for(worker)[0] for worker in range(3)]
-    assert {part.shape for part in parts} == {(26, 6)}
-    assert np.array_equal(parts[1][0], (X[1] * 255).round().numpy())
+    parts = [traced.constants_for(worker) for worker in range(3)]
+    assert {part[0].shape for part in parts} == {(26, 6)}
+    everything = {(*row.tolist(), label) for row, label in zip((X * 255).round().int(), Y.tolist(), strict=True)}
+    dealt = [(*row.tolist(), int(label)) for part in parts for row, label in zip(*part, strict=True)]
+    assert len(set(dealt)) == 78 and set(dealt) < everything
+    assert all(np.array_equal(a, b) for a, b in zip(parts[1], traced.constants_for(1), strict=True))
     assert not np.array_equal(train(traced, 1, worker=0)[1], train(traced, 1, worker=1)[1])
+
+
+def test_without_shuffle_workers_take_turns_row_by_row() -> None:
+    traced = trace_training(job(shards=2, shuffle=False))
+    assert np.array_equal(traced.constants_for(1)[0], (X[1::2] * 255).round().numpy())
 
 
 def test_a_dataloader_says_batch_size_and_shuffle() -> None:
