@@ -61,5 +61,8 @@ test-system: setup
 snapshots: setup
 	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py -q
 
+slither: setup
+	@$(BIN)/python scripts/run_slither.py
+
 clean:
 	rm -rf build .solcx .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import setup_compiler
+import standard_json
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "node" / "orebit" / "chain" / "abi"
@@ -19,15 +20,7 @@ CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter")
 
 def compile_abis() -> dict[str, list[dict[str, object]]]:
     """ABI of every contract that ships, by name."""
-    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "contracts").rglob("*.sol"))]
-    request = {
-        "language": "Solidity",
-        "sources": {file: {"content": (ROOT / file).read_text()} for file in files},
-        "settings": {
-            "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
-            "outputSelection": {"*": {"*": ["abi"]}},
-        },
-    }
+    request = standard_json.request(outputSelection={"*": {"*": ["abi"]}})
     solc = setup_compiler.main() / f"solc-v{setup_compiler.VERSION}"
     command = [str(solc), "--standard-json", "--base-path", str(ROOT)]
     run = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=True, cwd=ROOT)

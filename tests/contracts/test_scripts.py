@@ -116,3 +116,13 @@ def test_policy_by_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert deploy.policy(42161).weak_block_hashes
     monkeypatch.setenv("OREBIT_WEAK_BLOCK_HASHES", "1")
     assert deploy.policy(1).weak_block_hashes
+
+
+@pytest.mark.parametrize("name", ["TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter"])
+def test_shipped_abi_is_the_contract_s(contracts: Any, name: str) -> None:
+    shipped = json.loads((ROOT / "node" / "orebit" / "chain" / "abi" / f"{name}.json").read_text())
+
+    def canonical(abi: Any) -> list[str]:
+        return sorted(json.dumps(item, sort_keys=True) for item in abi)
+
+    assert canonical(shipped) == canonical(contracts[name].abi), "run `python scripts/export_abi.py`"
