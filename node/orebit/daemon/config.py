@@ -126,7 +126,7 @@ def _explain(path: Path, text: str, error: ValidationError) -> str:
         name = ".".join(names) or "the file"
         reason = "is not a setting" if fault["type"] == "extra_forbidden" else fault["msg"].lower()
         faults.append(f"{name} ({where}) {'is missing' if fault['type'] == 'missing' else reason}")
-    return f"{path} is refused: {'; '.join(faults)}. Correct it; docs/node.md lists every setting."
+    return f"{path} is refused: {'; '.join(faults)}. Correct it; docs/operators.md lists every setting."
 
 
 def _line_of(text: str, names: list[str]) -> int | None:
