@@ -44,6 +44,10 @@ STALL_SECONDS = 30.0
 """After this long without any event the driver looks for what may be wrong."""
 
 
+class TasksMoved(OrebitError):
+    """The job's tasks have other numbers than the driver was started with."""
+
+
 @dataclass
 class _Memory:
     """What a driver knows besides journal and chain; all of it can be found again."""
@@ -95,6 +99,7 @@ class Driver:
         """One look at the chain and all that follows from it; the final state when the job is done."""
         if await self._follower.refresh():
             self._memory.moved_at = time.monotonic()
+        self._require_tasks()
         self._view = JobView(self._requester.journal, self._job, self._follower.board)
         state = await self._walk()
         if self._follower.head is not None:
@@ -102,6 +107,13 @@ class Driver:
         if state is None and time.monotonic() - self._memory.moved_at > STALL_SECONDS:
             self._memory.message += await describe_stall(self._requester, self._view)
         return state
+
+    def _require_tasks(self) -> None:
+        """Raises TasksMoved when a reorg gave the job's task numbers to others."""
+        for kind, task in self._view.tasks.items():
+            found = self._follower.board.tasks.get(task)
+            if found is not None and found.terms != self._view.terms[kind]:
+                raise TasksMoved(f"Task {task} is another since the chain was rewritten.")
 
     # The walk
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 
@@ -38,8 +39,8 @@ def save_model(store: LocalStore, job: JobRecord, path: Path) -> int:
     try:
         safetensors.torch.save_file(tensors, draft, metadata=metadata)
         draft.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror or error}). Choose another file.") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StorageError(f"{path} cannot be written ({error}). Choose another file, or free some space.") from error
     finally:
         draft.unlink(missing_ok=True)
     return len(tensors)

@@ -19,13 +19,14 @@ from orebit.store.client import BlobClient
 from orebit.store.local import LocalStore
 from orebit.store.server import blob_routes, serve
 from orebit.strategy import funds
-from orebit.strategy.driver import Driver
+from orebit.strategy.driver import Driver, TasksMoved
 from orebit.strategy.evaluation import evaluate
 from orebit.strategy.journal import JobRecord, Outcome
 from orebit.strategy.progress import QUIET, Observer
 from orebit.strategy.quote import Quote
 from orebit.strategy.requester import Requester
 from orebit.strategy.results import ResultReader
+from orebit.strategy.rounds import State
 from orebit.strategy.spec import JobSpec
 
 
@@ -102,15 +103,26 @@ async def finish(requester: Requester, job: JobRecord, observer: Observer = QUIE
     Raises JobHalted when it cannot go on, ConfigError when its port is taken; both leave it to be resumed.
     """
     async with _serving(requester, job) as served, aiohttp.ClientSession() as session:
-        job = await _create_tasks(requester, served)
         client = BlobClient(session, requester.store)
-        results = ResultReader(job.spec, requester.store, client, requester.registry)
-        state = await Driver(requester, job, results, observer).run()
+        results = ResultReader(served.spec, requester.store, client, requester.registry)
+        job, state = await _drive(requester, served, results, observer)
         score = await asyncio.to_thread(evaluate, requester.store, job.spec, state)
         assert job.training is not None and job.averaging is not None
         await funds.withdraw(requester, (job.training, job.averaging))
         requester.journal.end(job, Outcome.DONE, state, score.accuracy, score.loss)
     return requester.journal.job(job.id)
+
+
+async def _drive(
+    requester: Requester, job: JobRecord, results: ResultReader, observer: Observer
+) -> tuple[JobRecord, State]:
+    """The job with its tasks' numbers, as they stand after any reorg, and its final state."""
+    while True:
+        job = await _create_tasks(requester, job)
+        try:
+            return job, await Driver(requester, job, results, observer).run()
+        except TasksMoved as moved:
+            observer.note(str(moved))
 
 
 @asynccontextmanager
