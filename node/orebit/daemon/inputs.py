@@ -126,6 +126,11 @@ class Inputs:
             return 0.0
         return sum(entry.steps * (self._journal.speed(entry.program) or 0.0) for entry in entries)
 
+    def doubt(self, plan_root: bytes, first: int, count: int) -> None:
+        """Has speeds measured again: what was slow while this machine was busy need not be slow for ever."""
+        for program in {entry.program for entry in self.plan(plan_root).shards[first : first + count]}:
+            self._journal.forget_speed(program)
+
     def seconds(self, plan_root: bytes, first: int, count: int) -> float:
         """Estimated seconds to compute shards [first, first + count) of a fetched plan."""
         entries = self.plan(plan_root).shards[first : first + count]

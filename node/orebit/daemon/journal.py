@@ -332,6 +332,10 @@ class Journal:
         """Seconds that one step of a program took here."""
         self._run("INSERT OR REPLACE INTO speeds VALUES (?, ?)", program, seconds)
 
+    def forget_speed(self, program: bytes) -> None:
+        """It is to be measured again."""
+        self._run("DELETE FROM speeds WHERE program = ?", program)
+
     def speed(self, program: bytes) -> float | None:
         rows = self._read("SELECT seconds FROM speeds WHERE program = ?", program)
         return float(rows[0][0]) if rows else None

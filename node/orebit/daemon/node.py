@@ -169,7 +169,11 @@ class Node:
         if room is not None and self._info is not None and not self._stopping.is_set():
             total = await parts.registry.total_stake()
             acts += await parts.taking.acts(clock, room, self._info, total)
-        return bool(acts and await parts.dispatch.send(acts))
+        sent = await parts.dispatch.send(acts) if acts else []
+        for act in sent:
+            if act.kind == "reveal":
+                parts.journal.publish(act.leases[0])
+        return bool(sent)
 
     async def _read_events(self) -> None:
         parts = self._parts

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orebit.chain.types import FLAG_OPEN, LeaseId, LeaseInfo, LeaseState, Terms
-from orebit.daemon.decision import Action, Clock, Decision, Draw, Situation, decide
+from orebit.daemon.decision import Action, Clock, Decision, Draw, Overdue, Situation, decide, overdue
 
 BLOCK, DEADLINE = 100, 1_000
 PEER = LeaseId.of(7, 0, 1)
@@ -184,3 +184,39 @@ def test_every_state_has_a_decision() -> None:
         for replica in (False, True):
             for clock in (IN_TIME, LATE):
                 assert act(lease(state, replica=replica, paired=True), clock).reason
+
+
+class TestOverdue:
+    """What anyone may end of a stranger's lease, after the grace."""
+
+    GRACE = 30
+
+    def due(self, info: LeaseInfo, timestamp: int, block: int = BLOCK + 1_000) -> Overdue | None:
+        return overdue(info, TERMS, Clock(block, timestamp), self.GRACE)
+
+    @pytest.mark.parametrize(
+        "state", [LeaseState.LEASED, LeaseState.COMMITTED, LeaseState.CALLED, LeaseState.HALF_REVEALED]
+    )
+    def test_a_late_side_is_expired_once_the_grace_is_over(self, state: LeaseState) -> None:
+        assert self.due(lease(state), DEADLINE + self.GRACE) is None
+        assert self.due(lease(state), DEADLINE + self.GRACE + 1) == Overdue()
+
+    @pytest.mark.parametrize("state", [LeaseState.PAIRED, LeaseState.BOTH])
+    def test_of_a_pair_first_the_replica_then_both(self, state: LeaseState) -> None:
+        info = lease(state, paired=True)
+        late = DEADLINE + self.GRACE
+        turn = late + TERMS.reveal_seconds
+        assert self.due(info, late) is None
+        assert self.due(info, late + 1) == Overdue(on_peer=True)
+        assert self.due(info, turn) == Overdue(on_peer=True)
+        assert self.due(info, turn + 1) == Overdue()
+        assert self.due(info, turn + 1, BLOCK + 64) == Overdue(on_peer=True)
+
+    def test_a_contest_is_resolved_unless_a_game_is_open(self) -> None:
+        late = DEADLINE + self.GRACE + 1
+        assert self.due(lease(LeaseState.CONTESTED, paired=True), late) == Overdue(resolve=True)
+        assert self.due(lease(LeaseState.CONTESTED, paired=True, games=1), late) is None
+
+    @pytest.mark.parametrize("state", [LeaseState.FREE, LeaseState.REVEALED, LeaseState.SLASHED])
+    def test_what_costs_nobody_is_left_to_its_owner(self, state: LeaseState) -> None:
+        assert self.due(lease(state), DEADLINE + 10_000) is None
