@@ -20,9 +20,9 @@ from torch._decomp import get_decompositions
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from orebit.errors import TraceError
+from orebit.errors import OrebitError, TraceError
 from orebit.program.tracing_hyperparameters import ScalarTable, hyperparameters, install
-from orebit.program.tracing_location import META, LocationMode
+from orebit.program.tracing_location import META, LocationMode, failing_line
 from orebit.program.tracing_snapshot import copy_into, restored, seed_everything
 
 aten = torch.ops.aten
@@ -207,11 +207,14 @@ def _plain_settings(optimizer: torch.optim.Optimizer | None) -> None:
 
 
 def _make_state(step: Traceable, batch: Batch) -> dict[str, torch.Tensor]:
-    """The state before the first step, by name: one eager step makes the optimizer's tensors, which start at zero."""
+    """The state before the first step, by name: one eager step makes the optimizer's tensors, which start at zero.
+
+    From zero momentum a first step is torch's own, but for SGD's dampening, which torch leaves out of the first step.
+    """
     before = {name: tensor.detach().clone() for name, tensor in step.tensors().items()}
     trained = {} if step.optimizer is None else _trained(step)
     held = [id(tensor) for tensor in model_tensors(step.model).values()]
-    step.run(batch)
+    _run_eagerly(step, batch)
     for (name, tensor), identity in zip(model_tensors(step.model).items(), held, strict=True):
         if id(tensor) != identity:
             raise TraceError(f"'{name}' of the model is replaced by another tensor in a step; update it with copy_()")
@@ -226,6 +229,19 @@ def _make_state(step: Traceable, batch: Batch) -> dict[str, torch.Tensor]:
     copy_into(list(tensors.values()), list(initial.values()))
     step.model.zero_grad(set_to_none=True)
     return initial
+
+
+def _run_eagerly(step: Traceable, batch: Batch) -> None:
+    try:
+        step.run(batch)
+    except OrebitError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        shapes = ", ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in batch)
+        raise TraceError(
+            f"the job at {step.source} fails on a batch of its own data ({shapes}), in {failing_line(error)}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
 
 
 def _trained(step: Traceable) -> dict[str, torch.nn.Parameter]:
@@ -263,8 +279,10 @@ class _Trial:
         try:
             with fx_traceback.preserve_node_meta(), _quiet():
                 graph = make_fx(run, tracing_mode="real")(tensors, batch)
-        except RuntimeError as error:
-            raise TraceError(f"the step cannot be traced at {mode.latest}: {error}") from error
+        except OrebitError:
+            raise
+        except Exception as error:  # torch's refusals have no common type
+            raise TraceError(f"the step cannot be traced at {mode.latest}: {type(error).__name__}: {error}") from error
         finally:
             for group, setting in zip(groups, settings, strict=True):
                 group.update(setting)

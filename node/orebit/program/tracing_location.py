@@ -95,6 +95,17 @@ def _has_mask(indices: Any) -> bool:
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
+def failing_line(error: BaseException) -> str:
+    """file:line of the user's code in which `error` arose, as far as its traceback tells."""
+    place, trace = "the user's code", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if not name.startswith((TORCH_FOLDER, PACKAGE_FOLDER, "<")):
+            place = f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
 def caller(skip: Callable[[str], bool] = lambda name: name.startswith((TORCH_FOLDER, PACKAGE_FOLDER, "<"))) -> str:
     """file:line of the nearest frame outside torch and this package."""
     frame: FrameType | None = sys._getframe(1)

@@ -183,6 +183,8 @@ def trace_training(training: Training) -> TracedTraining:
         )
     warn_spare_rows(dataset.rows, training.shards, "the training data", f"{training.shards} equal parts are made")
     shuffle = next((given for given in (training.shuffle, loading.shuffle) if given is not None), True)
+    if not shuffle:  # shuffled, every row has its turn in some epoch
+        warn_spare_rows(rows, batch_size, "a worker", f"they fill no batch of {batch_size}")
     step = TrainingStep(training.model, training.loss, _optimizer(training), training.source)
     captured = capture(step, (dataset.batch(0, batch_size), dataset.batch(batch_size, batch_size)))
     return _assemble(training, dataset, captured, rows, batch_size, shuffle)
@@ -190,7 +192,10 @@ def trace_training(training: Training) -> TracedTraining:
 
 def _optimizer(training: Training) -> torch.optim.Optimizer:
     given = training.optimizer
-    optimizer = given if isinstance(given, torch.optim.Optimizer) else given(training.model.parameters())
+    try:
+        optimizer = given if isinstance(given, torch.optim.Optimizer) else given(training.model.parameters())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"the optimizer at {training.source} cannot be made: {error}") from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TraceError(f"the optimizer at {training.source} is not a torch.optim.Optimizer, nor makes one")
     return optimizer

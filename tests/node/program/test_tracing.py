@@ -224,21 +224,31 @@ def test_schedule_changes_parameters_by_round() -> None:
 
 
 SCRIPT = """
+import hashlib
+import numpy as np
 import torch
 from torch import nn
+from orebit.executor.reference import ReferenceExecutor
 from orebit.strategy.training import Training, trace_training
 torch.set_num_threads({threads})
 torch.manual_seed({seed})
 model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
-x = torch.rand(64, 6); y = (x[:, 0] > 0.5).long()
+x = torch.rand(64, 6) - 0.5; y = (x[:, 0] > 0.5).long()
 job = Training(model=model, loss=nn.CrossEntropyLoss(), data=(x, y), held_out=(x, y), batch_size=16, steps=4,
                optimizer=torch.optim.SGD(model.parameters(), lr={lr}, momentum=0.9))
 traced = trace_training(job)
 print(traced.program.root.hex(), traced.average.root.hex(), traced.evaluation.program.root.hex())
+state = [np.resize(np.arange(-9, 14) / 16, tensor.shape).astype(tensor.dtype) for tensor in traced.initial_state]
+data = [np.resize(np.arange(251) % 3, array.shape).astype(array.dtype) for array in traced.constants_for(0)]
+parameters = [np.array(1), np.array(2), np.float32(0.9), np.float32(-0.1)]
+executor = ReferenceExecutor(traced.program, data, parameters)
+for _ in range(10):
+    state = executor.step(state)
+print(hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state)).hexdigest())
 """
 
 
-def test_the_program_is_the_same_in_other_processes_and_on_other_processors() -> None:
+def test_program_and_trained_bits_are_the_same_in_other_processes_and_on_other_processors() -> None:
     def roots(capability: str | None, **settings: Any) -> str:
         environment = dict(os.environ) | ({} if capability is None else {"ATEN_CPU_CAPABILITY": capability})
         script = SCRIPT.format(**settings)
@@ -247,7 +257,7 @@ def test_the_program_is_the_same_in_other_processes_and_on_other_processors() ->
         ).stdout
 
     first = roots(None, threads=2, seed=0, lr=0.1)
-    assert len(first.split()) == 3
+    assert len(first.split()) == 4
     assert roots("default", threads=1, seed=1, lr=0.02) == first
 
 
@@ -276,3 +286,27 @@ def test_values_agree_with_eager_over_a_hundred_steps() -> None:
     assert abs(float(state[-1]) - float(loss.detach())) < 0.01
     for tensor, parameter in zip(state[1:5], twin.parameters(), strict=True):
         assert torch.allclose(tensor, parameter.detach(), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.SGD(p, lr=0.1),
+        lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01),
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8, maximize=True),
+        lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    ],
+    ids=["plain", "decay", "nesterov", "maximize", "rmsprop"],
+)
+def test_optimizers_agree_with_eager(make: Any) -> None:
+    state = run(trace_training(training(perceptron(), shuffle=False, bits=22, optimizer=make)), 12)
+    twin = perceptron()
+    optimizer = make(twin.parameters())
+    for step in range(12):
+        rows = slice(step % 4 * 16, step % 4 * 16 + 16)
+        optimizer.zero_grad()
+        F.cross_entropy(twin(X[rows]), Y[rows]).backward()
+        optimizer.step()
+    for tensor, parameter in zip(state[1:5], twin.parameters(), strict=True):
+        assert torch.allclose(tensor, parameter.detach(), atol=3e-5)
