@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-ANVIL = ROOT / "node_modules" / ".bin" / "anvil"
+ANVIL = next((ROOT / "node_modules" / "@foundry-rs").glob("anvil-*/bin/anvil"), ROOT / "node_modules/.bin/anvil")
+"""The program itself rather than npm's wrapper, which would outlive its parent and leave it behind."""
 
 KEYS = (
     "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
@@ -31,6 +34,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def _die_with_parent() -> None:
+    """On Linux: a test run that is killed leaves no chain behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Anvil:
     """One anvil process."""
 
@@ -38,7 +47,7 @@ class Anvil:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [str(ANVIL), "--port", str(self.port), "--silent", "--hardfork", "prague", *arguments]
-        self._process = subprocess.Popen(command, start_new_session=True)
+        self._process = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
         self._await()
 
     def rpc(self, method: str, *parameters: Any) -> Any:
