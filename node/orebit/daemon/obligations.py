@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -57,6 +57,7 @@ class Obligations:
         self._worker = worker
         self._node = node
         self._key = key
+        self._disputed: set[LeaseId] = set()
         self.standings: list[Standing] = []
 
     # Finding
@@ -96,17 +97,18 @@ class Obligations:
         """Every act that this node's leases call for now; starts and drops work on the way."""
         records = self._journal.leases()
         infos = await self._view.leases(record.lease for record in records)
-        self.standings = []
+        standings: list[Standing] = []
         acts: list[Act] = []
         lists: dict[Action, list[LeaseId]] = {action: [] for action in _LISTED}
         for record in records:
             info = infos[record.lease]
             decision, task = await self._decide(record, info, clock)
-            self.standings.append(Standing(record, info, decision))
+            standings.append(Standing(record, info, decision))
             if decision.action in lists:
                 lists[decision.action].append(info.peer if decision.on_peer else record.lease)
             else:
                 acts += self._act(record, info, decision, task)
+        self.standings = standings
         return [*self._lists(lists), *acts]
 
     def _lists(self, lists: dict[Action, list[LeaseId]]) -> list[Act]:
@@ -129,7 +131,7 @@ class Obligations:
 
     def _root(self, record: LeaseRecord) -> bytes | None:
         """The root this lease stands by: the first ever computed. Another one later means a faulty machine."""
-        computed = self._worker.finished.get(record.lease)
+        computed = self._worker.finished.get((record.lease, _purpose(record)))
         if computed is None:
             return record.root
         stands = self._journal.set_root(record.lease, computed)
@@ -144,7 +146,7 @@ class Obligations:
         if info.state >= LeaseState.REVEALED or (info.replica and info.state is LeaseState.HALF_REVEALED):
             self._journal.publish(lease)
         if info.state is LeaseState.CONTESTED:
-            log.warning("another node's result differs from ours; no new leases until it is judged", lease=str(lease))
+            self._check_own(record, info)
         match decision.action:
             case Action.COMPUTE:
                 self._worker.submit(self._job(record, info))
@@ -165,11 +167,10 @@ class Obligations:
     # Acting
 
     def _job(self, record: LeaseRecord, info: LeaseInfo) -> Job:
-        purpose = Purpose.REPLICA if info.replica else Purpose.LEASE
         task = self._journal.task(record.task)
         return Job(
             record.lease,
-            purpose,
+            _purpose(record),
             info.plan_root,
             info.first_shard,
             info.shards,
@@ -178,6 +179,21 @@ class Obligations:
             (task.url,) if task else (),
             self._inputs.estimate(info.plan_root, info.first_shard, info.shards),
         )
+
+    def _check_own(self, record: LeaseRecord, info: LeaseInfo) -> None:
+        """Another node's result differs from ours: everything is executed again, from the inputs alone."""
+        lease = record.lease
+        if lease not in self._disputed:
+            self._disputed.add(lease)
+            log.warning("another node's result differs; checking ours, no new leases meanwhile", lease=str(lease))
+        again = self._worker.finished.get((lease, Purpose.CHECK))
+        if again is None:
+            self._worker.submit(replace(self._job(record, info), purpose=Purpose.CHECK))
+            return
+        results = self._journal.shard_results(lease)
+        hashes = [results[number] for number in sorted(results)]
+        if again != replace(self._job(record, info), purpose=Purpose.CHECK).root(hashes):
+            self.halt(f"this machine re-executed the contested lease {lease} and did not get what it had committed")
 
     def _stands(self, record: LeaseRecord) -> bytes:
         root = self._root(record)
@@ -217,6 +233,10 @@ class Obligations:
     def contested(self) -> bool:
         """Whether one of this node's results is disputed by another node's."""
         return any(standing.info.state is LeaseState.CONTESTED for standing in self.standings)
+
+
+def _purpose(record: LeaseRecord) -> Purpose:
+    return Purpose.REPLICA if record.replica else Purpose.LEASE
 
 
 def opening(hashes: list[bytes], block: int, log2: int) -> tuple[bytes, list[bytes]]:

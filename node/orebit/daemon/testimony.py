@@ -74,7 +74,7 @@ class Witness:
             return
         replica = await self._view.lease(info.peer)
         log2 = replica_log2(terms, info.shards)
-        root = self._worker.finished.get(lease)
+        root = self._worker.finished.get((lease, Purpose.TESTIMONY))
         if root is not None:
             await self._testify(lease, info, replica, log2, root)
             return

@@ -33,12 +33,17 @@ class Purpose(Enum):
     LEASE = "lease"
     REPLICA = "replica"
     TESTIMONY = "testimony"
+    CHECK = "check"
+
+
+Key = tuple[LeaseId, Purpose]
 
 
 @dataclass(frozen=True)
 class Job:
     """Shards [first, first + count) of a plan, executed for a lease (a testimony: for the contested primary).
 
+    A check executes a lease of this node again, from its inputs alone.
     `log2`: the block's height for a replica or testimony, whose root is the raw subtree node; a lease's own root is
     its list of results. `deadline`: Unix time. `sources`: who has the inputs. `seconds`: estimated time.
     """
@@ -53,9 +58,13 @@ class Job:
     sources: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def key(self) -> Key:
+        return self.lease, self.purpose
+
     def root(self, hashes: Sequence[bytes]) -> bytes:
         """What is committed, revealed or testified, of the result hashes in order."""
-        if self.purpose is Purpose.LEASE:
+        if self.purpose in (Purpose.LEASE, Purpose.CHECK):
             return list_root(ListKind.RESULTS, hashes)
         return merkle.subtree_root(hashes, 0, self.log2)
 
@@ -86,13 +95,16 @@ class Workshop:
         self._threads = threads
 
     def execute(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> bytes:
-        """Computes the job's root; what an earlier life journalled is not computed again.
+        """Computes the job's root; what an earlier life journalled is not computed again, but for a check.
 
         Raises ExecutionStopped when asked to stop, OrebitError when inputs or disk fail.
         """
         plan = self._inputs.plan(job.plan_root)
         hashes = []
         progress.of_shards = job.count
+        if job.purpose is Purpose.CHECK:
+            entries = plan.shards[job.first : job.first + job.count]
+            return job.root([self._execute_afresh(entry, progress, should_stop) for entry in entries])
         done = self._journal.shard_results(job.lease)
         for number in range(job.first, job.first + job.count):
             if number not in done:
@@ -109,6 +121,34 @@ class Workshop:
         self._journal.own_blobs(job.lease, [root])
         return root
 
+    def _execute_afresh(self, entry: PlanShard, progress: Progress, should_stop: Callable[[], bool]) -> bytes:
+        """A shard's result hash, from nothing but its inputs, kept nowhere."""
+        run = self._run(entry, lambda _: None, lambda *_: None, should_stop, None)
+        progress.shards += 1
+        return ShardResult(entry.shard.id, run.checkpoints_root).hash
+
+    def _run(
+        self,
+        entry: PlanShard,
+        on_checkpoint: Callable[[Checkpoint], None],
+        on_progress: Callable[[int, int], None],
+        should_stop: Callable[[], bool],
+        resume_from: Checkpoint | None,
+    ) -> ShardRun:
+        return run_shard(
+            self._inputs.program(entry.program),
+            self._inputs.tensors(entry.constants),
+            self._inputs.tensors(entry.state),
+            self._inputs.tensors(entry.parameters),
+            entry.steps,
+            entry.interval,
+            threads=self._threads or os.cpu_count(),
+            on_progress=on_progress,
+            on_checkpoint=on_checkpoint,
+            should_stop=should_stop,
+            resume_from=resume_from,
+        )
+
     def _execute_shard(
         self, job: Job, number: int, entry: PlanShard, progress: Progress, should_stop: Callable[[], bool]
     ) -> bytes:
@@ -124,19 +164,7 @@ class Workshop:
             self._store_state(job, checkpoint)
             self._journal.checkpoint(job.lease, number, len(checkpoint.roots), checkpoint.root)
 
-        run = run_shard(
-            self._inputs.program(entry.program),
-            self._inputs.tensors(entry.constants),
-            self._inputs.tensors(entry.state),
-            self._inputs.tensors(entry.parameters),
-            entry.steps,
-            entry.interval,
-            threads=self._threads or os.cpu_count(),
-            on_progress=stepped,
-            on_checkpoint=reached,
-            should_stop=should_stop,
-            resume_from=kept,
-        )
+        run = self._run(entry, reached, stepped, should_stop, kept)
         if entry.steps > first_step:
             self._journal.set_speed(entry.program, (time.monotonic() - began) / (entry.steps - first_step))
         return self._store_result(job, number, entry, run)
@@ -184,31 +212,32 @@ class Worker:
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="shard")
         self._stop = threading.Event()
         self._wake = asyncio.Event()
-        self._waiting: dict[LeaseId, Job] = {}
-        self._running: dict[LeaseId, tuple[Job, Progress]] = {}
-        self._dropped: set[LeaseId] = set()
-        self._not_before: dict[LeaseId, float] = {}
-        self.finished: dict[LeaseId, bytes] = {}
+        self._waiting: dict[Key, Job] = {}
+        self._running: dict[Key, tuple[Job, Progress]] = {}
+        self._dropped: set[Key] = set()
+        self._not_before: dict[Key, float] = {}
+        self.finished: dict[Key, bytes] = {}
         self.done = asyncio.Event()
 
     def submit(self, job: Job) -> None:
         """Queues a job; one that waits, runs or is finished already is left as it is."""
-        if job.lease not in self.finished and job.lease not in self._running:
-            self._waiting[job.lease] = job
-            self._dropped.discard(job.lease)
+        if job.key not in self.finished and job.key not in self._running:
+            self._waiting[job.key] = job
+            self._dropped.discard(job.key)
             self._wake.set()
 
     def drop(self, lease: LeaseId) -> None:
-        """Nobody needs this job any more."""
-        self._waiting.pop(lease, None)
-        self.finished.pop(lease, None)
-        if lease in self._running:
-            self._dropped.add(lease)
+        """Nobody needs this lease's jobs any more."""
+        for key in [(lease, purpose) for purpose in Purpose]:
+            self._waiting.pop(key, None)
+            self.finished.pop(key, None)
+            if key in self._running:
+                self._dropped.add(key)
 
     def progress(self, lease: LeaseId) -> Progress | None:
-        """How far a running job is; None for one that waits."""
-        found = self._running.get(lease)
-        return found[1] if found else None
+        """How far a lease's running job is; None for one that waits."""
+        found = (progress for job, progress in self._running.values() if job.lease == lease)
+        return next(found, None)
 
     @property
     def jobs(self) -> int:
@@ -241,27 +270,27 @@ class Worker:
             await self._do(job)
 
     def _retry(self, job: Job) -> None:
-        self._not_before[job.lease] = time.monotonic() + RETRY_SECONDS
-        self._waiting[job.lease] = job
+        self._not_before[job.key] = time.monotonic() + RETRY_SECONDS
+        self._waiting[job.key] = job
 
     def _take(self) -> Job | None:
         now = time.monotonic()
-        ready = [job for job in self._waiting.values() if self._not_before.get(job.lease, 0.0) <= now]
+        ready = [job for job in self._waiting.values() if self._not_before.get(job.key, 0.0) <= now]
         return min(ready, key=lambda job: job.deadline, default=None)
 
     async def _do(self, job: Job) -> None:
         progress = Progress()
-        del self._waiting[job.lease]
-        self._running[job.lease] = job, progress
+        del self._waiting[job.key]
+        self._running[job.key] = job, progress
         log.info("computing", lease=str(job.lease), purpose=job.purpose.value, shards=job.count)
 
         def should_stop() -> bool:
-            return self._stop.is_set() or job.lease in self._dropped
+            return self._stop.is_set() or job.key in self._dropped
 
         try:
             await self._inputs.fetch(job.plan_root, job.sources, job.first, job.count)
             loop = asyncio.get_running_loop()
-            self.finished[job.lease] = await loop.run_in_executor(
+            self.finished[job.key] = await loop.run_in_executor(
                 self._pool, self._workshop.execute, job, progress, should_stop
             )
             log.info("computed", lease=str(job.lease), seconds=round(time.time() - progress.started, 2))
@@ -274,6 +303,6 @@ class Worker:
             log.exception("cannot compute, by a fault of this software; trying again", lease=str(job.lease))
             self._retry(job)
         finally:
-            del self._running[job.lease]
-            self._dropped.discard(job.lease)
+            del self._running[job.key]
+            self._dropped.discard(job.key)
             self.done.set()

@@ -23,7 +23,7 @@ from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Intent, Journal, TaskHint
 from orebit.daemon.obligations import NO_SALT, Obligations, opening
 from orebit.daemon.view import View
-from orebit.daemon.work import Job, Purpose, Worker
+from orebit.daemon.work import Job, Key, Purpose, Worker
 
 KEY = b"\x11" * 32
 LEASE, PEER = LeaseId.of(1, 0, 1), LeaseId.of(7, 0, 1)
@@ -51,7 +51,7 @@ class World:
         self.info = replace(info, shards=5, grains=5)
         self.terms = terms
         self.drawn = Draw.OPEN
-        self.finished: dict[LeaseId, bytes] = {}
+        self.finished: dict[Key, bytes] = {}
         self.jobs: list[Job] = []
         self.dropped: list[LeaseId] = []
         self.connection = CONNECTION
@@ -97,7 +97,7 @@ class World:
         return [(act.kind, act.calldata) for act in await self.obligations.acts(clock)]
 
     def compute(self, root: bytes = ROOT) -> None:
-        self.finished[LEASE] = root
+        self.finished[LEASE, Purpose.LEASE] = root
         for number, result in enumerate(HASHES):
             self.journal.shard_done(LEASE, number, result)
 
@@ -154,7 +154,7 @@ async def test_a_second_result_that_differs_halts_and_changes_nothing(journal: J
     made = await world(journal, LeaseState.LEASED)
     made.compute()
     first = await made.acts()
-    made.finished[LEASE] = b"\x99" * 32
+    made.finished[LEASE, Purpose.LEASE] = b"\x99" * 32
     assert await made.acts() == first
     assert journal.halted is not None and "computed" in journal.halted
 
@@ -207,8 +207,22 @@ async def test_a_slash_ends_leasing_until_the_owner_looks(journal: Journal) -> N
     assert journal.halted is not None and "proven wrong" in journal.halted
 
 
+async def test_a_contest_has_everything_executed_again(journal: Journal) -> None:
+    made = await world(journal, LeaseState.CONTESTED, paired=True)
+    made.compute()
+    await made.acts()
+    assert [job.purpose for job in made.jobs] == [Purpose.CHECK]
+    made.finished[LEASE, Purpose.CHECK] = ROOT
+    await made.acts()
+    assert journal.halted is None
+    made.finished[LEASE, Purpose.CHECK] = b"\x99" * 32
+    await made.acts()
+    assert journal.halted is not None and "re-executed" in journal.halted
+
+
 async def test_a_contest_stops_leasing_only_while_it_lasts(journal: Journal) -> None:
     made = await world(journal, LeaseState.CONTESTED, paired=True)
+    made.compute()
     await made.acts()
     assert made.obligations.contested and journal.halted is None
     made.info = replace(made.info, state=LeaseState.REVEALED)

@@ -74,6 +74,14 @@ def test_a_replicas_root_is_the_blocks_raw_node(bench: Bench) -> None:
     assert bench.execute(bench.job(Purpose.TESTIMONY, first=2, count=1, log2=1)) == merkle.lift([hashes[2]], 1)
 
 
+def test_a_check_believes_nothing_that_was_kept(bench: Bench) -> None:
+    for shard in range(3):
+        bench.journal.shard_done(LEASE, shard, bytes([shard + 1]) * 32)
+    root = bench.execute(bench.job(Purpose.CHECK))
+    assert root == list_root(ListKind.RESULTS, result_hashes(bench.plan))
+    assert bench.journal.checkpoints(LEASE, 0) == []
+
+
 @pytest.mark.parametrize("steps", range(1, 29, 3))
 def test_stopped_at_any_step_it_goes_on_to_the_same_root(bench: Bench, steps: int) -> None:
     with pytest.raises(ExecutionStopped):
@@ -155,8 +163,8 @@ async def test_a_job_that_fails_is_tried_again_and_ends_nobody(monkeypatch: pyte
 
     worker = Worker(cast(Workshop, Failing()), cast(Inputs, Fetched()), parallel=1)
     worker.submit(Job(LEASE, Purpose.LEASE, bytes(32), 0, 1, 0, 0))
-    await run_until(worker, lambda: LEASE in worker.finished)
-    assert failures == [] and worker.finished[LEASE] == b"\x01" * 32
+    await run_until(worker, lambda: (LEASE, Purpose.LEASE) in worker.finished)
+    assert failures == [] and worker.finished[LEASE, Purpose.LEASE] == b"\x01" * 32
 
 
 async def test_cancelling_stops_what_runs() -> None:
@@ -169,7 +177,7 @@ async def test_cancelling_stops_what_runs() -> None:
     worker = Worker(cast(Workshop, Endless()), cast(Inputs, Fetched()), parallel=1)
     worker.submit(Job(LEASE, Purpose.LEASE, bytes(32), 0, 1, 0, 0))
     await run_until(worker, lambda: worker.progress(LEASE) is not None)
-    assert LEASE not in worker.finished
+    assert worker.finished == {}
 
 
 async def run_until(worker: Worker, condition: Callable[[], bool]) -> None:
