@@ -96,6 +96,11 @@ def div(lowering: Lowering, a: Argument, b: Argument) -> Tensor:
     return as_float(lowering, lambda x, y: x / y, a, b)
 
 
+@lowers(aten.lerp.Scalar, aten.lerp.Tensor)
+def lerp(lowering: Lowering, start: Tensor, end: Tensor, weight: Argument) -> Tensor:
+    return as_float(lowering, lambda x, y, w: x + (y - x) * w, start, end, weight)
+
+
 @lowers(aten.pow.Tensor_Scalar)
 def power(lowering: Lowering, a: Tensor, exponent: Argument) -> Tensor:
     forms: dict[float, Callable[[Scalar], Scalar]] = {

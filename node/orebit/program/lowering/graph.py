@@ -27,7 +27,6 @@ ADVICE = {
     "pow": "write exp(k * log(x)), or multiply",
     "pool": "pooling is not lowered yet; reshape and take a mean or amax over the new axes",
     "gelu": "use ReLU, tanh or SiLU",
-    "lerp": "this comes from Adam; use torch.optim.SGD",
 }
 
 
