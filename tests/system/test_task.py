@@ -206,6 +206,39 @@ async def test_twenty_kills_of_driver_and_nodes_cost_nobody_anything(network: Ne
     assert sum(batch["lost"] for batch in seen["batches"]) == 0
 
 
+API = """
+import json
+import orebit
+from train import job
+
+training = job()
+training.rounds, training.shards = 1, 1
+trained = orebit.submit(training, terms={"price": "0.5"}, file="task.toml")
+training.model.load_state_dict(trained.state_dict)
+found = orebit.audit(trained.task, reexecute=1)
+verdicts = [check.verdict.name for check in found.checks]
+print(json.dumps({"accuracy": trained.accuracy, "conserved": found.conserved, "verdicts": verdicts}))
+"""
+
+
+async def test_the_same_from_python(network: Network, client: Client) -> None:
+    (await network.add_rig("only")).start()
+    (client.folder / "program.py").write_text(API)
+    printed = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "program.py"],
+        env=client.environment,
+        cwd=client.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert printed.returncode == 0, printed.stdout + printed.stderr
+    found = json.loads(printed.stdout.splitlines()[-1])
+    assert found["accuracy"] > 0.5 and found["conserved"]
+    assert set(found["verdicts"]) == {"VERIFIED"}
+
+
 async def test_cancel_gives_back_what_nobody_works_on(network: Network, client: Client) -> None:
     driver = client.start("submit", "task.toml", "--yes")
     await until(lambda: "3 free" in client.output, 60, lambda: client.output + client.log)
@@ -222,19 +255,14 @@ async def test_cancel_gives_back_what_nobody_works_on(network: Network, client: 
 
 BAD_INPUT: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("submit", "task.toml", "--yes", "--price", "50"), {}, r"holds 100 TokenAI, but 600\.\d+ are needed"),
-    (("submit", "task.toml", "--yes", "--price", "lots"), {}, r"task.toml: terms.price"),
-    (("submit", "nothing.py", "--yes"), {}, r"There is no file .*nothing.py"),
     (("submit", "task.toml", "--yes"), {"OREBIT_RPC": "http://127.0.0.1:9"}, r"127.0.0.1:9"),
     (("submit", "task.toml"), {}, r"add --yes"),
-    (("submit", "wrong.py", "--yes"), {}, r"wrong.py:3: ZeroDivisionError"),
     (("status", "7"), {}, r"There is no task 7"),
-    (("result", "7"), {}, r"No job of task 7"),
     (("deposit", "7", "1"), {}, r"There is no task 7"),
 ]
 
 
 async def test_bad_input_gets_a_paragraph_and_moves_no_money(network: Network, client: Client) -> None:
-    (client.folder / "wrong.py").write_text("import orebit\ndef job():\n    return 1 / 0\n")
     good = client.environment
     for arguments, environment, said in BAD_INPUT:
         client.environment = good | environment

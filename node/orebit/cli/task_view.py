@@ -59,10 +59,14 @@ def offer_table(offer: Offer, *, seconds: float) -> RenderableType:
     table.add_row("Job", f"{offer.spec.name}: {quote.rounds} rounds of {quote.shards} shards of {quote.steps} steps")
     table.add_row("Work", f"{format_amount(quote.work)} TokenAI ({format_amount(quote.training.price)} a shard)")
     table.add_row("Replicas", f"about {format_amount(quote.expected_fees)} TokenAI ({quote.overhead:.1%} of the work)")
+    table.add_row(
+        "Reserve", f"{format_amount(quote.round_reserve)} TokenAI a round while it runs, as if all were replicated"
+    )
     table.add_row("Escrow", f"{format_amount(offer.escrow)} TokenAI now; what is not earned comes back")
     table.add_row(
         "Stake asked",
-        f"{format_amount(quote.lease.stake)} TokenAI a lease, {format_amount(quote.averaging_stake)} for averaging",
+        f"{format_amount(quote.lease.stake)} TokenAI a lease, {format_amount(quote.averaging_stake)} for averaging; "
+        f"{offer.able} of {offer.nodes} nodes have it free",
     )
     table.add_row(
         "Unfinal", f"up to {format_amount(quote.exposure)} TokenAI of work stands on results that are not final"

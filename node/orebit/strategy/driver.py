@@ -245,9 +245,12 @@ class Driver:
         except TransactionReverted as error:
             if error.transaction is not None:
                 self._requester.journal.refused_by_chain(self._job, record)
-            if error.error != "EscrowShort":
+            if error.error == "NewWorkPaused":
+                self._memory.message = "The market's guardian has paused new work; the job goes on once that ends."
+            elif error.error == "EscrowShort":
+                self._memory.message = self._short_of_escrow(task, error)
+            else:
                 raise
-            self._memory.message = self._short_of_escrow(task, error)
         else:
             self._memory.moved_at = time.monotonic()
 

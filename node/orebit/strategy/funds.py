@@ -55,13 +55,14 @@ class Refund:
     """Batches closed."""
 
 
-async def cancel(requester: Requester, task: int) -> Refund:
+async def cancel(requester: Requester, task: int, *, since: int | None = None) -> Refund:
     """Closes the open batches of a task and of those created with it, and takes back what is not reserved.
 
-    Raises ConfigError when the task is another's or unknown. Repeating it takes back what has become free since.
+    `since` is a block before which the task did not exist. Raises ConfigError when the task is another's or unknown.
+    Repeating it takes back what has become free since.
     """
     await _require_own(requester, task)
-    follower = Follower(requester.connection)
+    follower = Follower(requester.connection, since=since)
     await follower.refresh()
     board, market = follower.board, requester.market
     tasks = [other.id for other in board.job_of(task)]

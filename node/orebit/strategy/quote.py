@@ -101,6 +101,11 @@ class Quote:
         return int(self.rounds * self.grains * self.fee * self.draw)
 
     @property
+    def round_reserve(self) -> int:
+        """What one round reserves while it runs: its work, and a fee for every grain."""
+        return self.shards * self.training.price + self.grains * self.fee + self.averaging.price
+
+    @property
     def training_reserve(self) -> int:
         """The most that all training rounds can reserve: every grain replicated."""
         return self.rounds * (self.shards * self.training.price + self.grains * self.fee)
@@ -132,7 +137,7 @@ class Quote:
         """
         if chosen is None:
             return self.training_reserve, self.averaging_reserve
-        first = self.shards * self.training.price + self.grains * self.fee + self.averaging.price
+        first = self.round_reserve
         if chosen < first:
             raise ConfigError(
                 f"An escrow of {format_amount(chosen)} TokenAI does not cover the first round, which reserves "

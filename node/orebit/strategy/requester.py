@@ -44,6 +44,11 @@ def open_journal(home: Home) -> Journal:
     return Journal(home.path / JOURNAL_NAME)
 
 
+def _unlock(home: Home) -> LocalAccount:
+    keystore.address_of(home.keystore)  # no password is asked for where there is no keystore
+    return keystore.unlock(home.keystore, keystore.read_password())
+
+
 @asynccontextmanager
 async def open_requester(
     home: Home,
@@ -59,7 +64,7 @@ async def open_requester(
     from orebit.store.local import LocalStore
 
     with home.lock():
-        key = account or keystore.unlock(home.keystore, keystore.read_password())
+        key = account or _unlock(home)
         journal = open_journal(home)
         try:
             async with await connect(rpc) as connection:

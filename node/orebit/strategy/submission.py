@@ -13,6 +13,7 @@ from aiohttp import web
 
 from orebit.chain.events import TaskCreated
 from orebit.chain.home import Home
+from orebit.chain.token import format_amount
 from orebit.chain.types import Policy, Terms
 from orebit.errors import ConfigError, OrebitError, TransactionReverted
 from orebit.store.client import BlobClient
@@ -28,6 +29,7 @@ from orebit.strategy.requester import Requester
 from orebit.strategy.results import ResultReader
 from orebit.strategy.rounds import State
 from orebit.strategy.spec import JobSpec
+from orebit.strategy.waiting import newest_nodes
 
 
 def quote_of(spec: JobSpec) -> Quote:
@@ -55,6 +57,8 @@ class Offer:
     averaging_escrow: int
     nodes: int
     """Registered nodes."""
+    able: int
+    """Nodes whose free stake covers a lease; of the newest only, where there are very many."""
 
     @property
     def escrow(self) -> int:
@@ -69,7 +73,9 @@ async def make_offer(requester: Requester, spec: JobSpec) -> Offer:
         _check_policy(name, terms, policy)
     training, averaging = quote.escrow(spec.task_file.run.escrow)
     await funds.require_tokens(requester, training + averaging)
-    return Offer(spec, quote, training, averaging, await requester.registry.node_count())
+    nodes = await newest_nodes(requester)
+    able = sum(node.available >= quote.lease.stake for node in nodes)
+    return Offer(spec, quote, training, averaging, await requester.registry.node_count(), able)
 
 
 def _check_policy(name: str, terms: Terms, policy: Policy) -> None:
@@ -107,8 +113,13 @@ async def finish(requester: Requester, job: JobRecord, observer: Observer = QUIE
         results = ResultReader(served.spec, requester.store, client, requester.registry)
         job, state = await _drive(requester, served, results, observer)
         score = await asyncio.to_thread(evaluate, requester.store, job.spec, state)
-        assert job.training is not None and job.averaging is not None
-        await funds.withdraw(requester, (job.training, job.averaging))
+        assert job.training is not None
+        refund = await funds.cancel(requester, job.training, since=job.block)
+        if refund.reserved:
+            observer.note(
+                f"{format_amount(refund.reserved)} TokenAI stand behind work that is no longer needed. Take back what "
+                f"is not earned of it later, with `orebit task cancel {job.training}`."
+            )
         requester.journal.end(job, Outcome.DONE, state, score.accuracy, score.loss)
     return requester.journal.job(job.id)
 

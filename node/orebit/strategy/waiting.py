@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from orebit.chain.token import format_amount
+from orebit.chain.types import NodeInfo
 from orebit.strategy.board import Stage
 from orebit.strategy.jobview import JobView
 from orebit.strategy.journal import Kind
@@ -30,12 +31,9 @@ async def describe_stall(requester: Requester, view: JobView) -> str:
 
 
 async def _describe_nodes(requester: Requester, view: JobView, kind: Kind, size: int) -> str:
-    count = await requester.registry.node_count()
-    if count == 0:
+    nodes = await newest_nodes(requester)
+    if not nodes:
         return " No node is registered on this market yet; work begins when one is."
-    nodes = await asyncio.gather(
-        *(requester.registry.node_of(node) for node in range(max(1, count - MOST_NODES + 1), count + 1))
-    )
     terms = view.terms[kind]
     needed = terms.stake_factor * terms.price * size // 100
     most = max(node.available for node in nodes)
@@ -44,4 +42,11 @@ async def _describe_nodes(requester: Requester, view: JobView, kind: Kind, size:
             f" A lease asks for a stake of {format_amount(needed)} TokenAI, and no node has more than "
             f"{format_amount(most)} free: wait for leases to end, or offer a lower price or stake factor as a new task."
         )
-    return f" {count} nodes are registered and have the stake, but none takes the work: the price may be too low."
+    return " Registered nodes have the stake, but none takes the work: the price may be too low, or they are offline."
+
+
+async def newest_nodes(requester: Requester) -> list[NodeInfo]:
+    """The nodes registered last, at most MOST_NODES of them."""
+    count = await requester.registry.node_count()
+    first = max(1, count - MOST_NODES + 1)
+    return await asyncio.gather(*(requester.registry.node_of(node) for node in range(first, count + 1)))

@@ -68,7 +68,8 @@ def test_many_grains_are_cut() -> None:
 def test_the_offer_names_money_stake_verdict_and_warnings() -> None:
     settings = load_task_file(None, {"terms.price": "1", "terms.draw": "10%"})
     quote = Quote(settings.training_terms, settings.averaging_terms, 3, 4, 60, 1, 2, 0.0)
-    text = shown(offer_table(Offer(spec(), quote, 24 * ORE, ORE // 20, 3), seconds=75))
+    text = shown(offer_table(Offer(spec(), quote, 24 * ORE, ORE // 20, 3, 2), seconds=75))
+    assert "2 of 3 nodes have it free" in text and "8.01 TokenAI a round" in text
     assert "3 rounds of 4 shards of 60 steps" in text
     assert "24.05 TokenAI now" in text and "6 TokenAI a lease" in text and "8 TokenAI of work" in text
     assert "1 min 15 s with 3 nodes" in text

@@ -226,6 +226,17 @@ async def test_an_overturned_result_is_fallen_back_from_with_new_shard_ids(start
         assert state is not None and x_of(scene, state) == [16.0] * 4
 
 
+async def test_a_pause_is_waited_out(start: Callable[..., Any]) -> None:
+    async with start(rounds=1) as scene:
+        bench = scene.bench
+        bench.send(bench.accounts[0], bench.market.address, bench.market.encode_set_paused(True))
+        assert await scene.driver.beat() is None
+        assert "paused" in scene.driver.progress().message
+        bench.send(bench.accounts[0], bench.market.address, bench.market.encode_set_paused(False))
+        await scene.driver.beat()
+        assert len(await scene.batches(Kind.TRAINING)) == 1
+
+
 async def test_a_stall_is_explained(start: Callable[..., Any]) -> None:
     async with start(rounds=1) as scene:
         await scene.driver.beat()
