@@ -93,6 +93,10 @@ class ResultRefused(OrebitError):
     """A node's result contradicts what its lease is for, and is not merged."""
 
 
+class ResultNotFinite(ResultRefused):
+    """A trained state holds an infinity or a NaN: its node lies, or the training diverged."""
+
+
 class AuditMismatch(OrebitError):
     """The books or a result do not agree with the chain."""
 

@@ -22,6 +22,7 @@ from orebit.errors import (
     ChainError,
     JobHalted,
     OrebitError,
+    ResultNotFinite,
     ResultRefused,
     TransactionReverted,
 )
@@ -52,7 +53,9 @@ class TasksMoved(OrebitError):
 class _Memory:
     """What a driver knows besides journal and chain; all of it can be found again."""
 
-    merged: dict[tuple[bytes, bytes], Merged] = field(default_factory=dict)
+    merged: dict[tuple[bytes, int, bytes], Merged] = field(default_factory=dict)
+    not_finite: dict[int, set[int]] = field(default_factory=dict)
+    """Nodes whose results of a round were not finite."""
     sought: dict[LeaseId, float] = field(default_factory=dict)
     moved_at: float = field(default_factory=time.monotonic)
     message: str = ""
@@ -167,23 +170,35 @@ class Driver:
     async def _merge(self, step: Step, record: BatchRecord, index: int, lease: Lease) -> Merged | None:
         """The verified final state of one shard; None while its blobs are missing or once it is refused."""
         assert lease.root is not None
+        key = record.plan_root, index, lease.root
+        if (known := self._memory.merged.get(key)) is not None:
+            return known
         first = lease.first * record.size
         entries = record.entries[first : first + lease.grains * record.size]
         shards = [step.shard(self._spec, entry) for entry in entries]
-        key = lease.root, shards[index - first].shard.id
-        if (known := self._memory.merged.get(key)) is not None:
-            return known
         try:
             merged = await self._results.read(step, lease, shards, index - first)
         except (BlobMissing, BlobCorrupt) as error:
             await self._seek_longer(step, lease, error)
             return None
         except ResultRefused as error:
+            if isinstance(error, ResultNotFinite):
+                self._suspect_divergence(step, lease, error)
             await self._refuse(step, lease, str(error))
             return None
         self._memory.merged[key] = merged
         self._memory.sought.pop(lease.id, None)
         return merged
+
+    def _suspect_divergence(self, step: Step, lease: Lease, error: ResultNotFinite) -> None:
+        """One node may lie; when a second one finds the same, the training itself is at fault. Raises JobHalted."""
+        nodes = self._memory.not_finite.setdefault(step.round, set())
+        nodes.add(lease.id.node)
+        if len(nodes) > 1:
+            raise JobHalted(
+                f"{error} Several nodes found the same, so the training diverged. Lower the learning rate and submit "
+                f"a new job; `orebit task cancel {self._job.training}` gives back what this one has not spent."
+            )
 
     async def _seek_longer(self, step: Step, lease: Lease, error: OrebitError) -> None:
         """Blobs may come late; after the patience the work is given to others."""

@@ -28,13 +28,17 @@ class JobView:
         """Takes in what was journalled meanwhile."""
         self.records: list[BatchRecord] = self._journal.batches(self.job)
         self.refusals: dict[LeaseId, str] = self._journal.refusals(self.job)
+        self._by_step: dict[tuple[Kind, int, bytes], list[BatchRecord]] = {}
+        for record in self.records:
+            self._by_step.setdefault((record.kind, record.round, record.parent), []).append(record)
 
     def batch(self, record: BatchRecord) -> Batch | None:
         """A journalled batch on-chain, None while it is not there."""
         return self.board.find(self.tasks[record.kind], record.plan_root)
 
     def records_of(self, step: Step) -> list[BatchRecord]:
-        return [record for record in self.records if step.covers(record)]
+        """Batches that were posted for this step, oldest first."""
+        return self._by_step.get((step.kind, step.round, step.parent), [])
 
     def entries(self, step: Step, worker: int) -> list[tuple[BatchRecord, int]]:
         """Every shard that a worker's part of a step was posted as, oldest first: its batch and place in it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from orebit.chain.registry import Registry
 from orebit.commitment import TensorHead
-from orebit.errors import BlobTooLarge, CommitmentError, JobHalted, ResultRefused
+from orebit.errors import BlobTooLarge, CommitmentError, ResultNotFinite, ResultRefused
 from orebit.executor.reference import ReferenceExecutor
 from orebit.numerics.types import DType
 from orebit.program.graph import Program
@@ -44,7 +44,7 @@ class ResultReader:
         """The final state of shard `index` of a lease.
 
         Raises BlobMissing or BlobCorrupt while no source gives it, ResultRefused when the node's own commitment is to
-        something else than the shard's result, JobHalted when a trained state is not finite.
+        something else than the shard's result, ResultNotFinite when a state holds an infinity or a NaN.
         """
         assert lease.root is not None
         size = sum(TensorHead(place.dtype, place.shape, bytes(32)).size for place in self._spec.places)
@@ -72,11 +72,7 @@ class ResultReader:
         for name, root in zip(self._spec.state_names, state, strict=True):
             head, array = self._store.tensor(root)
             if DType(head.dtype).is_float and not np.isfinite(array).all():
-                raise JobHalted(
-                    f"Round {step.round + 1} ended with a value that is not finite in {name or 'the optimizer state'}: "
-                    "the training diverged. Lower the learning rate and submit it as a new job; `orebit task cancel` "
-                    "gives back what this one has not spent."
-                )
+                raise ResultNotFinite(f"Round {step.round + 1} ended with a value that is not finite in {name}.")
 
     def _check_average(self, shard: PlanShard, state: State) -> None:
         """Averaging is cheap and nobody is drawn to check it, so the driver repeats it."""

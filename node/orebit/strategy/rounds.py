@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from orebit.commitment import ListKind, list_root
 from orebit.store.plan import Plan, PlanShard
@@ -26,7 +27,7 @@ class Step:
     round: int
     starts: tuple[State, ...]
 
-    @property
+    @cached_property
     def parent(self) -> bytes:
         """Names what the step starts from."""
         return list_root(ListKind.STATE, [root for state in self.starts for root in state])
@@ -34,10 +35,6 @@ class Step:
     def workers(self, spec: JobSpec) -> int:
         """Shards of the step."""
         return spec.workers if self.kind is Kind.TRAINING else 1
-
-    def covers(self, batch: BatchRecord) -> bool:
-        """Whether a batch was posted for this step."""
-        return (batch.kind, batch.round, batch.parent) == (self.kind, self.round, self.parent)
 
     def shard(self, spec: JobSpec, entry: Entry) -> PlanShard:
         """The shard of one worker and attempt."""

@@ -271,12 +271,19 @@ async def test_a_round_is_called_as_a_whole_in_time(start: Callable[..., Any]) -
         assert states == [LeaseState.CALLED] * 2
 
 
-async def test_a_value_that_is_not_finite_halts_the_job(start: Callable[..., Any]) -> None:
-    async with start(rounds=1) as scene:
-        miner = await scene.miners.add(1)
+async def test_one_nodes_infinity_is_refused_and_a_seconds_halts_the_job(start: Callable[..., Any]) -> None:
+    def diverged(state: Any) -> list[Any]:
+        return [state[0], state[1] * np.inf, state[2]]
+
+    async with start(rounds=1, flags={"run.escrow": "9"}) as scene:
+        first, second = await scene.miners.add(1), await scene.miners.add(2)
         await scene.driver.beat()
-        await scene.work(miner, Kind.TRAINING, 2, tamper=lambda state: [state[0], state[1] * np.inf, state[2]])
-        with pytest.raises(JobHalted, match="not finite in x"):
+        await first.work((await scene.batches(Kind.TRAINING))[-1], 0, [scene.url], tamper=diverged)
+        await scene.driver.beat()
+        assert "not finite in x" in scene.notes.notes[0]
+        assert len(await scene.batches(Kind.TRAINING)) == 2
+        await second.work((await scene.batches(Kind.TRAINING))[-1], 0, [scene.url], tamper=diverged)
+        with pytest.raises(JobHalted, match="the training diverged"):
             await scene.driver.beat()
 
 
