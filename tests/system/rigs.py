@@ -53,7 +53,7 @@ TERMS = Terms(
     draw_bp=0,
     fee_percent=100,
     draw_delay=1,
-    lottery_blocks=16,
+    lottery_blocks=40,
     block_log2=0,
     watcher="0x0000000000000000000000000000000000000000",
     move_time=1,
@@ -81,6 +81,13 @@ class Rig:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
+
+    async def up(self, seconds: float = 60) -> None:
+        """Waits until the daemon has found or made its node."""
+        deadline = time.monotonic() + seconds
+        while "node is up" not in self.log:
+            assert time.monotonic() < deadline, self.log
+            await asyncio.sleep(0.1)
 
     def kill(self) -> None:
         """SIGKILL: no time to say or save anything."""

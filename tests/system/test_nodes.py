@@ -67,8 +67,12 @@ async def test_an_open_task_is_revealed_without_a_commit(network: Network) -> No
 
 
 async def test_every_drawn_lease_is_replicated_and_both_are_paid(network: Network) -> None:
-    for name in ("first", "second"):
-        (await network.add_rig(name)).start()
+    for name, capability in (("first", "default"), ("second", "avx2")):
+        rig = await network.add_rig(name)
+        rig.environment["ATEN_CPU_CAPABILITY"] = capability
+        rig.start()
+    for rig in network.rigs:
+        await rig.up()
     async with network.requester() as requester:
         task = await requester.create(draw_bp=10_000, max_grains=2, block_log2=1)
         batch, plan = await requester.post(task, grains=2, size=3)
@@ -107,6 +111,8 @@ async def test_one_altered_bit_is_caught_slashed_and_done_again_rightly(network:
     faulty.start(FAULTY)
     for rig in honest:
         rig.start()
+    for rig in network.rigs:
+        await rig.up()
     async with network.requester() as requester:
         task = await requester.create(draw_bp=10_000, max_grains=1, challenge_seconds=10, flags=FLAG_GATED)
         for rig in honest:  # so that the faulty node has the lease; a barred node may still check it
@@ -126,3 +132,93 @@ async def test_one_altered_bit_is_caught_slashed_and_done_again_rightly(network:
         assert await requester.conserved()
     await asyncio.sleep(1)
     assert faulty.status()["halted"]
+
+
+async def test_a_faulty_replica_is_the_one_that_is_slashed(network: Network) -> None:
+    faulty, honest, witness = [await network.add_rig(name) for name in ("faulty", "honest", "witness")]
+    faulty.start(FAULTY)
+    honest.start()
+    await faulty.up()
+    await honest.up()
+    async with network.requester() as requester:
+        terms = {"draw_bp": 10_000, "block_log2": 1, "challenge_seconds": 20, "flags": FLAG_GATED}
+        task = await requester.create(**terms)
+        await requester.bar(task, faulty.node, True)  # it may still be drawn as a replica
+        batch, plan = await requester.post(task, grains=1, size=3)
+        await requester.follow(lambda: bool(requester.of(events.Taken)))
+        witness.start()
+        await requester.follow(requester.settled(batch), 90)
+        assert_right_and_paid(requester, batch, plan)
+        (slashed,) = requester.of(events.Slashed)
+        assert slashed.lease.node == faulty.node
+        (testified,) = requester.of(events.Testified)
+        assert testified.witness == witness.node
+        assert (await requester.registry.node_of(honest.node)).stake == 100 * UNIT
+        assert await requester.conserved()
+
+
+async def test_a_primary_whose_replica_vanishes_reveals_alone_and_is_paid(network: Network) -> None:
+    primary, vanishing = [await network.add_rig(name) for name in ("primary", "vanishing")]
+    primary.start()
+    vanishing.start()
+    await primary.up()
+    await vanishing.up()
+    async with network.requester() as requester:
+        task = await requester.create(draw_bp=10_000, compute_seconds=10, flags=FLAG_GATED)
+        await requester.bar(task, vanishing.node, True)
+        batch, plan = await requester.post(task, grains=1, steps=1_500, elements=1 << 16, interval=100)
+        await requester.follow(lambda: bool(requester.of(events.Taken)))
+        vanishing.kill()
+        await requester.follow(requester.settled(batch), 90)
+        assert_right_and_paid(requester, batch, plan)
+        await requester.follow(lambda: bool(requester.of(events.Expired)))
+        assert {event.lease.node for event in requester.of(events.Expired)} == {vanishing.node}
+        assert await requester.conserved()
+
+
+async def test_a_drained_node_finishes_what_it_has_and_takes_nothing_new(network: Network) -> None:
+    rig = await network.add_rig("only")
+    rig.start()
+    async with network.requester() as requester:
+        task = await requester.create(max_grains=2)
+        batch, plan = await requester.post(task, grains=2)
+        await requester.follow(lambda: bool(requester.of(events.Leased)))
+        assert "finishes 1 leases" in await asyncio.to_thread(rig.command, "drain")
+        later, _ = await requester.post(task, grains=1)
+        await requester.follow(requester.settled(batch))
+        assert_right_and_paid(requester, batch, plan)
+        assert rig.process is not None
+        assert await asyncio.to_thread(rig.process.wait, 20) == 0
+        assert not requester.of(events.Leased, later)
+        assert "drained" in rig.log
+
+
+async def test_a_stop_warns_of_live_leases_and_a_start_pays_them(network: Network) -> None:
+    rig = await network.add_rig("only")
+    rig.start()
+    async with network.requester() as requester:
+        task = await requester.create()
+        batch, plan = await requester.post(task, grains=1)
+        await requester.follow(lambda: bool(requester.of(events.Revealed)))
+        assert await asyncio.to_thread(rig.stop) == 0
+        assert "stopped with a live lease" in rig.log
+        rig.start()
+        await requester.follow(requester.settled(batch))
+        assert_right_and_paid(requester, batch, plan)
+
+
+async def test_a_lost_journal_is_made_again_from_the_chain(network: Network) -> None:
+    rig = await network.add_rig("only")
+    rig.start()
+    async with network.requester() as requester:
+        task = await requester.create(draw_bp=0, draw_delay=40, reveal_seconds=40)
+        batch, plan = await requester.post(task, grains=1)
+        await requester.follow(lambda: bool(requester.of(events.Committed)))
+        rig.kill()
+        for leftover in rig.home.glob("journal.sqlite*"):
+            leftover.unlink()
+        rig.start()
+        await requester.follow(requester.settled(batch), 90)
+        assert_right_and_paid(requester, batch, plan)
+        assert len(requester.of(events.Committed)) == 1
+        assert not requester.of(events.Expired)

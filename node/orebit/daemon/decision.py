@@ -207,16 +207,22 @@ _BY_STATE = {
 
 @dataclass(frozen=True)
 class Overdue:
-    """An exit that anyone may take of somebody's primary lease (`on_peer`: of its replica)."""
+    """An exit that anyone may take of somebody's lease (`on_peer`: of its replica)."""
 
     resolve: bool = False
     on_peer: bool = False
 
 
 def overdue(info: LeaseInfo, terms: Terms, clock: Clock, grace: int) -> Overdue | None:
-    """The exit from a stranger's primary lease that is due for `grace` seconds; None where its sides may still act."""
+    """The exit from a stranger's lease that is due for `grace` seconds; None where its sides may still act.
+
+    A linked replica is its primary's matter; one on its own that has not revealed has missed its turn.
+    """
     then = Clock(clock.block, clock.timestamp - grace)
     state = info.state
+    if info.replica:
+        alone = info.peer == 0 and state in (LeaseState.LEASED, LeaseState.BOTH)
+        return Overdue() if alone else None
     if state is LeaseState.CONTESTED:
         return Overdue(resolve=True) if passed(info, terms, then) and not info.games else None
     if state in (LeaseState.PAIRED, LeaseState.BOTH):

@@ -127,6 +127,7 @@ class Phase(StrEnum):
     COMMITTED = "committed"
     CALLED = "called"
     PAIRED = "paired"
+    REPLICA = "replica"
     REVEALED = "revealed"
     CONTESTED = "contested"
 
@@ -427,23 +428,33 @@ class Journal:
         rows = self._read("SELECT batch, task, plan_root FROM batches WHERE settled = 0 ORDER BY batch")
         return [BatchHint(batch, task, bytes(root)) for batch, task, root in rows]
 
-    def see_stranger(self, block: int, lease: LeaseId, batch: int) -> None:
+    def see_stranger(self, block: int, lease: LeaseId, batch: int, phase: Phase = Phase.LEASED) -> None:
         """Another node's lease lives: it may be drawn, contested or left overdue."""
         self._run(
             "INSERT OR REPLACE INTO strangers VALUES (?, ?, ?, ?, ?, NULL)",
             key_of(lease),
             block,
             batch,
-            Phase.LEASED,
+            phase,
             block,
         )
 
+    def see_replica(self, block: int, primary: LeaseId, replica: LeaseId) -> None:
+        """Another node replicates `primary`, which is ours or a stranger's."""
+        name = key_of(primary)
+        rows = self._read(
+            "SELECT batch FROM strangers WHERE lease = ? UNION SELECT batch FROM leases WHERE lease = ?", name, name
+        )
+        if rows:
+            self.see_stranger(block, replica, rows[0][0], Phase.REPLICA)
+
     def move_stranger(self, lease: LeaseId, phase: Phase, block: int, commitment: bytes | None = None) -> None:
-        """Its state changed at `block`. A contest is not undone by the reveal that caused it."""
+        """Its state changed at `block`. A contest is not undone by its reveal; a replica's state is its primary's."""
         self._run(
             "UPDATE strangers SET phase = ?, since = ?, hash = coalesce(?, hash) WHERE lease = ?"
-            " AND NOT (phase = ? AND ? = ?)",
+            " AND NOT (phase = ? AND ? = ?) AND phase <> ?",
             phase, block, commitment, key_of(lease), Phase.CONTESTED, phase, Phase.REVEALED,
+            Phase.REPLICA,
         )  # fmt: skip
 
     def call_stranger(self, lease: LeaseId) -> None:

@@ -59,6 +59,8 @@ class Watch:
         self._move(event.primary, Phase.PAIRED, event)
         if event.replica.node == self._node:
             self._journal.expect(Intent(event.replica.slot, 0, 0, 0, event.primary))
+        else:
+            self._journal.see_replica(event.place.block, event.primary, event.replica)
 
     @apply.register
     def _(self, event: events.Revealed) -> None:

@@ -217,6 +217,13 @@ class TestOverdue:
         assert self.due(lease(LeaseState.CONTESTED, paired=True), late) == Overdue(resolve=True)
         assert self.due(lease(LeaseState.CONTESTED, paired=True, games=1), late) is None
 
+    @pytest.mark.parametrize("state", [LeaseState.LEASED, LeaseState.BOTH])
+    def test_a_replica_left_alone_is_expired_and_a_linked_one_is_not(self, state: LeaseState) -> None:
+        assert self.due(lease(state, replica=True), DEADLINE) == Overdue()
+        assert self.due(lease(LeaseState.REVEALED, replica=True), DEADLINE + 10_000) is None
+        linked = lease(LeaseState.PAIRED, replica=True, paired=True)
+        assert self.due(linked, DEADLINE + 10_000) is None
+
     @pytest.mark.parametrize("state", [LeaseState.FREE, LeaseState.REVEALED, LeaseState.SLASHED])
     def test_what_costs_nobody_is_left_to_its_owner(self, state: LeaseState) -> None:
         assert self.due(lease(state), DEADLINE + 10_000) is None

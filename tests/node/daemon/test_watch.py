@@ -78,6 +78,20 @@ def test_our_own_leases_are_looked_at(journal: Journal) -> None:
     assert [stranger.phase for stranger in journal.strangers()] == [Phase.PAIRED]
 
 
+def test_a_strangers_replica_is_remembered_as_one(journal: Journal) -> None:
+    replica = LeaseId.of(9, 0, 4)
+    told(
+        journal,
+        LEASED,
+        events.Taken(place(13), THEIRS, replica, 0, 5),
+        events.Committed(place(14), replica, COMMIT),
+        events.Revealed(place(15), replica, PLAN, COMMIT),
+    )
+    assert [(seen.lease, seen.batch) for seen in journal.strangers(Phase.REPLICA)] == [(replica, 7)]
+    told(journal, events.Expired(place(16), replica, 7, 3, 1, 2, 0))
+    assert journal.strangers(Phase.REPLICA) == []
+
+
 def test_money_is_ours_only_where_the_lease_is(journal: Journal) -> None:
     told(
         journal,
