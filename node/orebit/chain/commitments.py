@@ -1,4 +1,4 @@
-"""Commit, draw and lottery, bit for bit as `TaskMarket` computes them (MARKET, "Commit, draw, reveal").
+"""Commit, draw and lottery, bit for bit as `TaskMarket` computes them (docs/market.md).
 
 H is keccak256 over abi.encode in the written order. Block numbers, stakes and probabilities are the caller's to read.
 """

@@ -1,4 +1,4 @@
-"""Commitments: what a root binds (DESIGN 4, COURT "What binds"). Pure functions over hashlib."""
+"""Commitments: what a root binds (docs/protocol.md, 1 and 2). Pure functions over hashlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New heads over existing bytes: another type, an aligned run of leaves, or pieces laid end to end (DESIGN 4)."""
+"""New heads over existing bytes: another type, an aligned run of leaves, or pieces laid end to end (docs/protocol.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binary Merkle trees over SHA-256, padded on the right to a power of two (DESIGN 4).
+"""Binary Merkle trees over SHA-256, padded on the right to a power of two (docs/protocol.md).
 
 A byte string is cut in leaves of 1,024 bytes (the last is the rest); its tree stands over their hashes. A list of
 32-byte hashes is its own lowest level. An empty subtree of any height is 32 zero bytes.

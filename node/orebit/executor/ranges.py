@@ -1,4 +1,4 @@
-"""Proven ranges of integers: what lets a kernel that does not round be chosen (COURT.md).
+"""Proven ranges of integers: what lets a kernel that does not round be chosen.
 
 A range follows from element types and from the expressions that made a tensor, never from what a program declares.
 """

@@ -1,4 +1,4 @@
-"""Elementary functions as fixed sequences of basic f32 operations (DESIGN 2.4).
+"""Elementary functions as fixed sequences of basic f32 operations (docs/numerics.md).
 
 Each operation rounds alone; there is no libm and no fused multiply-add. Coefficients are minimax fits on the reduced
 ranges, rounded to f32. Bounds, in units in the last place of the correctly rounded result (measured by the tests):

@@ -1,4 +1,4 @@
-"""The elementwise halves of exact contractions and exact sums (DESIGN 2.1, 2.3).
+"""The elementwise halves of exact contractions and exact sums (docs/numerics.md).
 
 Every function here is the whole expression of one map node. `magnitude` takes the bits that order like |x|; their
 maximum over a group gives the group's exponent; `exponent` 129 marks a group that holds an infinity, a NaN, or a value

@@ -1,4 +1,4 @@
-"""The oracle: every scalar operation of an expression, on bit patterns, in Python integers only (DESIGN 2.4).
+"""The oracle: every scalar operation of an expression, on bit patterns, in Python integers only (docs/numerics.md).
 
 An f32 is its 32 bits as a non-negative int; an i64 is a Python int in the signed 64-bit range. Arithmetic follows
 IEEE 754: the exact result, rounded once to nearest, ties to even, subnormals included. Every f32 argument and result

@@ -1,4 +1,4 @@
-"""Validity: which programs a node may be asked to defend (COURT.md, "Programs that nobody can defend").
+"""Validity: which programs a node may be asked to defend (docs/protocol.md, "Programs").
 
 Each rule is a named clause. A violation names a clause, a node and at most one operand: what the court can be shown.
 """

@@ -1,4 +1,4 @@
-"""Descriptors: what a node computes, without node numbers. Equal descriptors are equal bytes (DESIGN 3.1).
+"""Descriptors: what a node computes, without node numbers. Equal descriptors are equal bytes (docs/protocol.md, 4).
 
 Encoding: kind, type, rank (a byte each), dimensions (varints); then
 input: source (byte), index (varint);

@@ -1,4 +1,4 @@
-"""Programs: a table of descriptors and a list of nodes that name them, inputs first, new state last (DESIGN 3.1)."""
+"""Programs: a table of descriptors and a list of nodes that name them, inputs first, new state last (docs/protocol.md, 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Index maps: how an operand's elements are found from a point of the iteration space (DESIGN 3.1).
+"""Index maps: how an operand's elements are found from a point of the iteration space (docs/protocol.md, 4).
 
 Per source axis: `n = offset + sum(coefficient[k] * i[k])`; the source coordinate is `n / divisor`. If the divisor does
 not divide n (tested first), or the coordinate is out of range, the operand's fill is read. Below: maps of common views.

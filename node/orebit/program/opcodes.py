@@ -1,4 +1,4 @@
-"""The operations of elementwise expressions, their codes and types (DESIGN 2.4)."""
+"""The operations of elementwise expressions, their codes and types (docs/numerics.md)."""
 
 from __future__ import annotations
 

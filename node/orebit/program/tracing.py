@@ -1,4 +1,4 @@
-"""From a user's own training step to a functional graph of aten operations (DESIGN 3.2).
+"""From a user's own training step to a functional graph of aten operations (docs/requesters.md).
 
 The step (zero_grad, loss, backward, optimizer step) is captured over the very tensors that model and optimizer hold,
 twice, from other values, other data and other seeds; what differs between the two graphs is not a program and is

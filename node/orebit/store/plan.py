@@ -1,4 +1,4 @@
-"""A batch's plan as it travels: the shards' preimages, and advice that is never trusted (DESIGN 6).
+"""A batch's plan as it travels: the shards' preimages, and advice that is never trusted (docs/protocol.md, 3).
 
 The JSON form::
 

@@ -1,4 +1,4 @@
-"""Exact products and sums: quantise, contract integers, rescale, each a node of its own (DESIGN 2.1, 2.3)."""
+"""Exact products and sums: quantise, contract integers, rescale, each a node of its own (docs/numerics.md)."""
 
 from __future__ import annotations
 
