@@ -241,11 +241,24 @@ def test_single_operations(world: World, record: Callable[..., None]) -> None:
     record(expire=bench.gas(market.expire, [late.id], sender=world.stranger))
 
 
+def mine_drawing(world: World, lease: Lease, root: bytes, wanted: int, blocks: int) -> None:
+    """Mines the draw's block at such a time that its hash draws block `wanted`, whatever the chain's history."""
+    commitment = world.commitment(lease, root)
+    start = world.now
+    for seconds in range(1, 2_000):
+        snapshot = world.rpc("evm_snapshot")
+        world.rpc("evm_setNextBlockTimestamp", start + seconds)
+        world.rpc("evm_mine")
+        if int.from_bytes(world.seed(lease, commitment, world.block)[16:], "big") % blocks == wanted:
+            return
+        world.rpc("evm_revert", snapshot)
+    raise AssertionError("no hash drew it")
+
+
 def test_pair_operations(world: World, record: Callable[..., None]) -> None:
-    """Each as a transaction of its own, and a contest's two ends. Blocks of one shard in leases of 64."""
-    bench = Bench(world, size=64)
-    market, primary, replica, stranger = world.market, bench.primary, bench.replica, world.stranger
-    witness = world.register()
+    """Each as a transaction of its own: one shard of 64 is checked, the first."""
+    bench = Bench(world, size=64, drawDelay=2, revealSeconds=10_000)
+    market, primary, replica = world.market, bench.primary, bench.replica
     for grain in range(2):
         world.pair(bench.batch, primary, replica, first=grain, slot=grain, size=64)
     bench.finish(world.live(primary, 0), world.live(primary, 1))
@@ -253,20 +266,29 @@ def test_pair_operations(world: World, record: Callable[..., None]) -> None:
     tree = results(lease, 64)
     world.commit(lease, tree.root)
     record(call=bench.gas(market.call, lease.id, sender=world.requester))
+    mine_drawing(world, lease, tree.root, 0, 64)
     world.mine(12)
     record(take=bench.gas(market.take, lease.id, replica, 0, 0, sender=world.owners[replica]))
-    peer, drawn = world.live(replica, 0), market.leaseOf(lease.id)["drawnBlock"]
-    node = tree.block(drawn, 0)
+    peer, node = world.live(replica, 0), tree.block(0, 0)
+    assert market.leaseOf(lease.id)["drawnBlock"] == 0
     world.commit(peer, node)
     world.reveal(peer, node)
-    opening = (lease.id, tree.root, world.salt(lease), node, tree.path(drawn, 0))
+    opening = (lease.id, tree.root, world.salt(lease), node, tree.path(0, 0))
     record(reveal_paired=bench.gas(market.revealPaired, *opening))
     world.pass_deadline(60)
-    record(finalise_pair=bench.gas(market.finalise, [lease.id], sender=stranger))
-    lease, peer = world.pair(bench.batch, primary, replica, first=3, slot=1, size=64, wrong="primary")
-    drawn = market.leaseOf(lease.id)["drawnBlock"]
-    testimony = (lease.id, witness, tree.block(drawn, 0), [])
+    record(finalise_pair=bench.gas(market.finalise, [lease.id], sender=world.stranger))
+
+
+def test_contest_operations(world: World, record: Callable[..., None]) -> None:
+    """A contest's two ends: a witness, and none."""
+    bench = Bench(world)
+    primary, replica, witness = bench.primary, bench.replica, world.register()
+    for grain in range(2):
+        world.pair(bench.batch, primary, replica, first=grain, slot=grain)
+    bench.finish(world.live(primary, 0), world.live(primary, 1))
+    lease, _ = world.pair(bench.batch, primary, replica, first=2, slot=0, wrong="primary")
+    testimony = (lease.id, witness, results(lease).block(0, 0), [])
     record(testify=bench.gas(world.arbiter.testify, *testimony, sender=world.owners[witness]))
-    lease, peer = world.pair(bench.batch, primary, replica, first=4, slot=0, size=64, wrong="primary")
+    lease, _ = world.pair(bench.batch, primary, replica, first=3, slot=1, wrong="primary")
     world.pass_deadline(60)
-    record(resolve=bench.gas(market.resolve, [lease.id], sender=stranger))
+    record(resolve=bench.gas(world.market.resolve, [lease.id], sender=world.stranger))

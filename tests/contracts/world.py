@@ -168,7 +168,7 @@ class World:
 
     def mine(self, blocks: int = 1) -> None:
         """Mines blocks one second apart."""
-        self._rpc("anvil_mine", hex(blocks), "0x1")
+        self.rpc("anvil_mine", hex(blocks), "0x1")
 
     def mine_to(self, block: int) -> None:
         """Mines until the *next* transaction is in `block`."""
@@ -179,7 +179,7 @@ class World:
 
     def warp(self, seconds: int) -> None:
         """Mines one block that many seconds later."""
-        self._rpc("evm_setNextBlockTimestamp", self.now + seconds)
+        self.rpc("evm_setNextBlockTimestamp", self.now + seconds)
         self.mine()
 
     def pass_deadline(self, seconds: int, blocks: int = WINDOW_BLOCKS) -> None:
@@ -187,7 +187,7 @@ class World:
         self.mine(blocks + 1)
         self.warp(seconds + 1)
 
-    def _rpc(self, method: str, *arguments: Any) -> Any:
+    def rpc(self, method: str, *arguments: Any) -> Any:
         answer = self.web3.provider.make_request(method, list(arguments))
         assert "error" not in answer, answer
         return answer.get("result")
