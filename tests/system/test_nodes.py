@@ -43,27 +43,21 @@ async def test_leased_computed_revealed_and_paid(network: Network) -> None:
     async with network.requester() as requester:
         task = await requester.create(max_grains=1)
         batch, plan = await requester.post(task, grains=4)
-        await requester.follow(requester.settled(batch))
+        open_task = await requester.create(flags=FLAG_OPEN, fee_percent=0)
+        open_batch, open_plan = await requester.post(open_task, grains=2, size=2)
+        await requester.follow(requester.settled(batch, open_batch))
         assert_right_and_paid(requester, batch, plan)
+        assert_right_and_paid(requester, open_batch, open_plan)
+        assert len(requester.of(events.Committed)) == 4, "what an open task computes is revealed without a commit"
         assert not requester.of(events.Expired)
         await requester.follow(lambda: bool(requester.of(events.Withdrawn)))
         assert await requester.conserved()
         statuses = [rig.status() for rig in rigs]
         assert all(status["running"] for status in statuses)
-        assert sum(status["earned"].get("paid", 0) for status in statuses) == 4 * UNIT
+        assert sum(status["earned"].get("paid", 0) for status in statuses) == 8 * UNIT
     for rig in rigs:
         assert rig.stop() == 0
     assert rigs[0].status()["running"] is False
-
-
-async def test_an_open_task_is_revealed_without_a_commit(network: Network) -> None:
-    (await network.add_rig("only")).start()
-    async with network.requester() as requester:
-        task = await requester.create(flags=FLAG_OPEN, fee_percent=0)
-        batch, plan = await requester.post(task, grains=2, size=2)
-        await requester.follow(requester.settled(batch))
-        assert_right_and_paid(requester, batch, plan)
-        assert not requester.of(events.Committed)
 
 
 async def test_every_drawn_lease_is_replicated_and_both_are_paid(network: Network) -> None:
@@ -176,35 +170,29 @@ async def test_a_primary_whose_replica_vanishes_reveals_alone_and_is_paid(networ
         assert await requester.conserved()
 
 
-async def test_a_drained_node_finishes_what_it_has_and_takes_nothing_new(network: Network) -> None:
+async def test_a_stop_warns_a_start_goes_on_and_a_drain_finishes(network: Network) -> None:
     rig = await network.add_rig("only")
     rig.start()
     async with network.requester() as requester:
         task = await requester.create(max_grains=2)
         batch, plan = await requester.post(task, grains=2)
-        await requester.follow(lambda: bool(requester.of(events.Leased)))
-        assert "finishes 1 leases" in await asyncio.to_thread(rig.command, "drain")
-        later, _ = await requester.post(task, grains=1)
-        await requester.follow(requester.settled(batch))
-        assert_right_and_paid(requester, batch, plan)
-        assert rig.process is not None
-        assert await asyncio.to_thread(rig.process.wait, 20) == 0
-        assert not requester.of(events.Leased, later)
-        assert "drained" in rig.log
-
-
-async def test_a_stop_warns_of_live_leases_and_a_start_pays_them(network: Network) -> None:
-    rig = await network.add_rig("only")
-    rig.start()
-    async with network.requester() as requester:
-        task = await requester.create()
-        batch, plan = await requester.post(task, grains=1)
         await requester.follow(lambda: bool(requester.of(events.Revealed)))
         assert await asyncio.to_thread(rig.stop) == 0
         assert "stopped with a live lease" in rig.log
         rig.start()
         await requester.follow(requester.settled(batch))
         assert_right_and_paid(requester, batch, plan)
+
+        last, last_plan = await requester.post(task, grains=1)
+        await requester.follow(lambda: bool(requester.of(events.Leased, last)))
+        assert "finishes 1 lease," in await asyncio.to_thread(rig.command, "drain")
+        ignored, _ = await requester.post(task, grains=1)
+        await requester.follow(requester.settled(last))
+        assert_right_and_paid(requester, last, last_plan)
+        assert rig.process is not None
+        assert await asyncio.to_thread(rig.process.wait, 20) == 0
+        assert not requester.of(events.Leased, ignored)
+        assert "drained" in rig.log
 
 
 async def test_a_lost_journal_is_made_again_from_the_chain(network: Network) -> None:

@@ -137,7 +137,7 @@ def drain() -> None:
     else:
         last = max((lease.deadline or 0 for lease in live), default=0)
         console.print(
-            f"The node finishes {len(live)} leases, takes no more, and stops. The last of their present deadlines "
+            f"The node finishes {len(live)} lease{'s' * (len(live) > 1)}, takes no more, and stops. The last of their present deadlines "
             f"is in {_left(last)}; stopping it before would cost the late penalty."
         )
 

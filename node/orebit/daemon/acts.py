@@ -61,7 +61,9 @@ class Dispatch:
             )
         except TransactionReverted as error:
             self._journal.settle_acts([number for group in numbers for number in group], str(error))
-            log.warning("transaction refused", acts=label, reason=str(error))
+            # Two nodes that ask for the same grains in one block are nothing to worry about.
+            tell = log.info if {act.kind for act in wanted} <= {"lease", "take"} else log.warning
+            tell("transaction refused", acts=label, reason=str(error))
             return []
         failed = {event.index: event.reason for event in receipt.events if isinstance(event, events.CallFailed)}
         for index, (act, group) in enumerate(zip(wanted, numbers, strict=True)):
