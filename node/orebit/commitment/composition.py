@@ -1,4 +1,4 @@
-"""New heads over existing bytes: another type, an aligned run of leaves, or pieces laid end to end (docs/protocol.md)."""
+"""New heads over bytes: another type, an aligned run of leaves, or pieces laid end to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs: a table of descriptors and a list of nodes that name them, inputs first, new state last (docs/protocol.md, 4)."""
+"""Programs: a table of descriptors and a list of nodes that name them, inputs first, new state last."""
 
 from __future__ import annotations
 
