@@ -80,14 +80,15 @@ def world(deployed: World) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def built(contracts: Any, deployed: World) -> Stage:
+def built(contracts: Any, deployed: World) -> Iterator[Stage]:
     """The same contracts behind the quick interface of evm.py."""
     anvil = Chain(web3.provider.endpoint_uri)
     names = ("token", "registry", "market", "arbiter")
     found = {name: getattr(deployed, name) for name in names}
     quick = {name: Contract(anvil, contract.address, contract.abi) for name, contract in found.items()}
     anvil.learn(contracts.Exits.abi)
-    return Stage(anvil, quick, treasury=accounts[0].address, guardian=accounts[0].address)
+    yield Stage(anvil, quick, treasury=accounts[0].address, guardian=accounts[0].address)
+    anvil.connection.close()
 
 
 @pytest.fixture

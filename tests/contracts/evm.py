@@ -7,13 +7,15 @@ mined at once in a block of its own, one second after the last.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
-import requests
 from eth_abi import decode, encode
 from eth_utils import event_abi_to_log_topic, function_abi_to_4byte_selector, to_checksum_address
 
@@ -84,11 +86,13 @@ class Chain:
     """One anvil, and the decoders of every contract on it."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.session = requests.Session()
+        place = urlsplit(url)
+        assert place.hostname
+        self.connection = HTTPConnection(place.hostname, place.port)
         self.numbers = itertools.count(1)
         self.errors: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, dict[str, Any]] = {}
+        self.observers: list[Callable[[Receipt], None]] = []
         self.rpc("anvil_setBlockTimestampInterval", 1)
         self.rpc("anvil_autoImpersonateAccount", True)
         self.rpc("anvil_setLoggingEnabled", False)
@@ -101,8 +105,12 @@ class Chain:
 
     def raw(self, method: str, *params: Any) -> dict[str, Any]:
         body = {"jsonrpc": "2.0", "id": next(self.numbers), "method": method, "params": params}
-        answer: dict[str, Any] = self.session.post(self.url, json=body).json()
+        answer: dict[str, Any] = self.post(body)
         return answer
+
+    def post(self, body: Any) -> Any:
+        self.connection.request("POST", "/", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        return json.loads(self.connection.getresponse().read())
 
     def learn(self, abi: list[dict[str, Any]]) -> None:
         """Errors and events are decoded wherever they come from."""
@@ -157,12 +165,7 @@ class Chain:
         call = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas), "gasPrice": "0x0"}
         if to is not None:
             call["to"] = to
-        transaction = self.rpc("eth_sendTransaction", call)
-        for _ in range(1000):
-            receipt = self.rpc("eth_getTransactionReceipt", transaction)
-            if receipt is not None:
-                return dict(receipt)
-        raise TimeoutError(f"no receipt for {transaction}")
+        return dict(self.rpc("eth_sendTransactionSync", call))
 
     def transact(self, sender: str, to: str, data: bytes, gas: int = GAS) -> Receipt:
         """Sends. Raises Reverted with the decoded error when the transaction failed."""
@@ -170,7 +173,10 @@ class Chain:
         if receipt["status"] != "0x1":
             raise self.reverted(self.revert_data(receipt["transactionHash"]))
         events = tuple(self.event(log) for log in receipt["logs"])
-        return Receipt(int(receipt["blockNumber"], 16), int(receipt["gasUsed"], 16), events)
+        done = Receipt(int(receipt["blockNumber"], 16), int(receipt["gasUsed"], 16), events)
+        for observer in self.observers:
+            observer(done)
+        return done
 
     def revert_data(self, transaction: str) -> bytes:
         tracer = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
@@ -184,6 +190,20 @@ class Chain:
         if "error" in answer:
             raise self.reverted(bytes.fromhex(answer["error"].get("data", "0x")[2:]))
         return bytes.fromhex(answer["result"][2:])
+
+    def calls(self, to: str, datas: list[bytes]) -> list[bytes]:
+        """Many `eth_call`s in one request; none may revert."""
+        batch = [
+            {
+                "jsonrpc": "2.0",
+                "id": number,
+                "method": "eth_call",
+                "params": [{"to": to, "data": "0x" + data.hex()}, "latest"],
+            }
+            for number, data in enumerate(datas)
+        ]
+        answers = {answer["id"]: answer for answer in self.post(batch)} if datas else {}
+        return [bytes.fromhex(answers[number]["result"][2:]) for number in range(len(datas))]
 
     # Decoding
 
@@ -232,6 +252,12 @@ class Function:
         data = chain.call(address_of(sender), self.contract.address, self.encode(*arguments))
         values = decoded(self.outputs, data)
         return values[0] if len(values) == 1 else tuple(values)
+
+    def each(self, arguments: Iterable[Any]) -> list[Any]:
+        """The view's answer for each of these, its only argument, in one request."""
+        contract = self.contract
+        answers = contract.chain.calls(contract.address, [self.encode(argument) for argument in arguments])
+        return [decoded(self.outputs, answer)[0] for answer in answers]
 
     def __call__(self, *arguments: Any, sender: Any = None, gas: int = GAS) -> Any:
         if self.view:

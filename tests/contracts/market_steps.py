@@ -5,7 +5,7 @@ What MARKET.md says about money is computed here a second time, in integers, fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
@@ -469,7 +469,8 @@ class Stage:
     def pass_deadline(self, lease: Lease, turn: bool = False) -> None:
         """The next transaction is at the first moment in which the deadline has passed."""
         block, time = self.limit(lease, turn)
-        self.next_at(max(block, self.chain.block) + 1, max(time, self.chain.time + 1) + 1)
+        self.chain.mine_to(max(block, self.chain.block))
+        self.chain.next_time(max(time, self.chain.time) + 1)
 
     # Money
 
@@ -488,15 +489,16 @@ class Stage:
     def audit(self) -> None:
         """Every token is somebody's, every locked stake is a lease's, every link has two ends."""
         market, registry = self.market, self.registry
-        leases = {lease: market.leaseOf(lease) for lease in self.known_leases()}
+        leases = self.leases()
         nodes = range(1, registry.nodeCount() + 1)
-        held = sum(market.taskOf(task).escrow for task in range(1, market.taskCount() + 1))
-        held += sum(market.balanceOf(node) for node in nodes)
-        held += sum(self.reserve(batch) for batch in range(1, market.batchCount() + 1))
-        held += sum(market.feeOf(info.batch) for info in leases.values() if is_owed(info))
+        fees = dict(enumerate(market.feeOf.each(self.batches), start=1))
+        held = sum(task.escrow for task in market.taskOf.each(range(1, market.taskCount() + 1)))
+        held += sum(market.balanceOf.each(nodes))
+        held += sum(self.reserves().values())
+        held += sum(fees[info.batch] for info in leases.values() if is_owed(info))
         assert self.token.balanceOf(market.address) == held + self.gifts["market"]
 
-        infos = {node: registry.nodeOf(node) for node in nodes}
+        infos = dict(zip(nodes, registry.nodeOf.each(nodes), strict=True))
         stakes = sum(info.stake for info in infos.values())
         unbonding = sum(info.unbonding for info in infos.values())
         assert registry.totalStake() == stakes
@@ -508,16 +510,34 @@ class Stage:
             if lease.peer:
                 assert is_live(lease) and is_live(leases[lease.peer]) and leases[lease.peer].peer == key
 
+    @property
+    def batches(self) -> range:
+        return range(1, self.market.batchCount() + 1)
+
+    def leases(self) -> dict[int, SimpleNamespace]:
+        """Every lease that ever was, as it stands."""
+        known = self.known_leases()
+        return dict(zip(known, self.market.leaseOf.each(known), strict=True))
+
     def reserve(self, number: int) -> int:
         """What a batch still reserves of the market's tokens."""
-        info = self.market.batchOf(number)
-        price, fee = self.market.taskOf(info.task).terms.price, self.market.feeOf(number)
-        assert info.replicasPaid <= info.grains
-        return int(info.unsettled * info.size * price + (info.grains - info.replicasPaid) * fee)
+        return self.reserves([number])[number]
+
+    def reserves(self, numbers: Sequence[int] | None = None) -> dict[int, int]:
+        numbers = numbers or self.batches
+        infos = self.market.batchOf.each(numbers)
+        tasks = self.market.taskOf.each([info.task for info in infos])
+        fees = self.market.feeOf.each(numbers)
+        reserves = {}
+        for number, info, task, fee in zip(numbers, infos, tasks, fees, strict=True):
+            assert info.replicasPaid <= info.grains
+            shards = info.unsettled * info.size
+            reserves[number] = shards * task.terms.price + (info.grains - info.replicasPaid) * fee
+        return reserves
 
     @contextmanager
     def deltas(self, **expected: int) -> Iterator[None]:
-        """The block changes these token balances (market, registry, arbiter) and the supply by so much, and no other."""
+        """The block changes these balances (market, registry, arbiter) and the supply by so much, and no other."""
         before = self.totals()
         yield
         after = self.totals()
