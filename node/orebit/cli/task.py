@@ -76,6 +76,9 @@ def submit(
     rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the training's rounds.")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Instead of the training's shards.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the training's steps.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help='Any other setting of a task file, e.g. "terms.gated=true".')
+    ] = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the offer and stop; no money moves.")] = False,
     output: Output = None,
@@ -86,7 +89,7 @@ def submit(
 
     Run again after an interruption, it takes the job up where it was.
     """
-    flags = {
+    flags: dict[str, Any] = {
         "terms.price": price,
         "terms.compute": compute,
         "terms.reveal": reveal,
@@ -102,6 +105,7 @@ def submit(
         "run.port": port,
         "run.url": url,
     }
+    flags = _given(setting or []) | {key: value for key, value in flags.items() if value is not None}
     changes = {"rounds": rounds, "shards": shards, "steps": steps}
 
     async def run() -> None:
@@ -351,6 +355,17 @@ async def _submitted(
         return None
     _confirm(f"Escrow {format_amount(offer.escrow)} TokenAI and start?", yes)
     return submission.begin(requester, offer)
+
+
+def _given(settings: list[str]) -> dict[str, Any]:
+    """Settings of the form KEY=VALUE."""
+    pairs = [setting.partition("=") for setting in settings]
+    for key, sign, value in pairs:
+        if not (key and sign and value):
+            raise ConfigError(
+                f'"{key}{sign}{value}" is no setting. Write --set KEY=VALUE, as in --set terms.gated=true.'
+            )
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _settings(file: Path, terms: Path | None, flags: dict[str, Any]) -> tuple[TaskFile, JobReference]:

@@ -78,6 +78,13 @@ def test_submit_names_what_is_wrong_before_it_asks_a_chain(folder: Path) -> None
     assert "wrong.py:2: ZeroDivisionError" in refused("submit", "wrong.py")
 
 
+def test_any_setting_can_be_a_flag() -> None:
+    assert "is no setting" in refused("submit", "train.py", "--set", "terms.gated")
+    assert 'unknown setting "terms.gatde"' in refused("submit", "train.py", "--set", "terms.gatde=true")
+    assert "terms.max_grains" in refused("submit", "train.py", "--set", "terms.max_grains=500")
+    assert "OREBIT_RPC" in refused("submit", "train.py", "--set", "terms.gated=true", "--set", "terms.move=5s")
+
+
 def test_submit_needs_a_chain_and_a_key_in_that_order() -> None:
     assert "OREBIT_RPC" in refused("submit", "train.py", "--yes")
     assert "orebit account new" in refused("submit", "train.py", "--yes", "--rpc", "http://127.0.0.1:9")
