@@ -84,8 +84,8 @@ async def test_a_killed_node_goes_on_where_it_was(network: Network) -> None:
     rig = await network.add_rig("only")
     rig.start()
     async with network.requester() as requester:
-        task = await requester.create(compute_seconds=40, reveal_seconds=30)
-        batch, plan = await requester.post(task, grains=2, steps=8_000, interval=200, elements=1 << 18)
+        task = await requester.create(compute_seconds=80, reveal_seconds=30)
+        batch, plan = await requester.post(task, grains=1, steps=6_000, interval=200, elements=1 << 18)
         await requester.follow(lambda: bool(requester.of(events.Leased)))
         while not any((lease["progress"] or 0) > 0.1 for lease in rig.status()["leases"]):
             await asyncio.sleep(0.1)

@@ -137,8 +137,8 @@ def drain() -> None:
     else:
         last = max((lease.deadline or 0 for lease in live), default=0)
         console.print(
-            f"The node finishes {len(live)} lease{'s' * (len(live) > 1)}, takes no more, and stops. The last of their present deadlines "
-            f"is in {_left(last)}; stopping it before would cost the late penalty."
+            f"The node finishes {len(live)} lease{'s' * (len(live) > 1)}, takes no more, and stops. The last of their "
+            f"present deadlines is in {_left(last)}; stopping it before would cost the late penalty."
         )
 
 
