@@ -208,7 +208,7 @@ class Books:
             assert entry.state in (State.BOTH, State.HALF_REVEALED)
             assert (penalty, requester, burnt, reserve) == (entry.stake, 0, entry.stake - fee, fee)
             self.burnt += burnt
-            if fee:
+            if entry.state is State.HALF_REVEALED:
                 self.release(peer, fee)
             self.end(lease, entry.stake)
         if not entry.replica:

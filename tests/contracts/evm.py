@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -165,7 +166,13 @@ class Chain:
         call = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas), "gasPrice": "0x0"}
         if to is not None:
             call["to"] = to
-        return dict(self.rpc("eth_sendTransactionSync", call))
+        transaction = self.rpc("eth_sendTransaction", call)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            receipt = self.rpc("eth_getTransactionReceipt", transaction)
+            if receipt is not None:
+                return dict(receipt)
+        raise TimeoutError(f"no receipt for {transaction}")
 
     def transact(self, sender: str, to: str, data: bytes, gas: int = GAS) -> Receipt:
         """Sends. Raises Reverted with the decoded error when the transaction failed."""

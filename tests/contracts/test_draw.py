@@ -49,7 +49,7 @@ def test_draw_by_block_hash(stage: Stage, probability: int) -> None:
         assert commitments.draw_hash(*words) == seed
         assert commitments.is_drawn(*words, probability) is expected
         with stage.chain.undone():
-            assert works(lambda lease=lease: stage.take(lease, bob), "NotDrawn") is expected
+            assert works(lambda lease=lease: stage.take(lease, bob, 99), "NotDrawn") is expected
         with stage.chain.undone():
             assert works(lambda lease=lease: stage.reveal(lease), "DrawnUntil") is not expected
         if expected:
