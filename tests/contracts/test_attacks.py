@@ -542,14 +542,17 @@ def test_nobody_is_called_back(stage: Stage) -> None:
     assert stage.token.balanceOf(trap) == primary.pay
 
 
-def test_the_exits_library_serves_only_the_market(stage: Stage, deployed: object) -> None:
-    """Its functions run on the caller's storage: called alone they find no lease and no power."""
-    market = stage.market
-    assert market.registry() == stage.registry.address
-    with reverts("NotMarket", stage.stranger):
-        stage.registry.seize(1, 0, 0, 0, 0, sender=stage.stranger)
+def test_nobody_judges_or_seizes_by_way_of_multicall(stage: Stage) -> None:
+    """It calls as its caller, so it lends nobody the market's own standing with the registry."""
+    primary = stage.bring(State.REVEALED, alone=True).primary
+    for call in (stage.market.convict.encode(primary.id), stage.market.gameOpened.encode(primary.id)):
+        with reverts("NotArbiter", stage.stranger):
+            stage.market.multicall([call], ALL, sender=stage.stranger)
+    seize = stage.registry.seize.encode(primary.node.id, primary.stake, primary.stake, 0, 0)
+    receipt = stage.market.multicall([seize], 0, sender=stage.stranger)
+    assert receipt.named("CallFailed") and not receipt.named("StakeTaken")
     with reverts("NotArbiter", stage.market.address):
-        market.convict(0, sender=stage.market.address)
+        stage.market.convict(primary.id, sender=stage.market.address)
 
 
 def test_huge_terms_wrap_nothing(stage: Stage) -> None:
