@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,15 +180,17 @@ class LocalNetwork:
         self.members[name] = member
         return member
 
-    def fund(self, member: Member, tokens: int, ether: int = 10) -> None:
-        """Gives a member whole ether and TokenAI (in wei) from the deployer's account."""
-        self.request("anvil_setBalance", member.address, hex(ether * ORE))
+    def fund(self, members: Sequence[Member], tokens: int, ether: int = 10) -> None:
+        """Gives members ether (whole) and TokenAI (in wei) each from the deployer's account."""
         token = json.loads(self.deployment.read_text())["token"]
         deployer = self.request("eth_accounts")[0]
-        transfer = "0xa9059cbb" + member.address[2:].lower().zfill(64) + f"{tokens:064x}"
-        receipt = self.wait(self.request("eth_sendTransaction", {"from": deployer, "to": token, "data": transfer}))
-        if receipt["status"] != "0x1":
-            raise RuntimeError(f"The deployer could not give {member.name} tokens.")
+        sent = []
+        for member in members:
+            self.request("anvil_setBalance", member.address, hex(ether * ORE))
+            transfer = "0xa9059cbb" + member.address[2:].lower().zfill(64) + f"{tokens:064x}"
+            sent.append(self.request("eth_sendTransaction", {"from": deployer, "to": token, "data": transfer}))
+        if any(self.wait(transaction)["status"] != "0x1" for transaction in sent):
+            raise RuntimeError("The deployer could not give everybody tokens.")
 
     def wait(self, transaction: str) -> dict[str, Any]:
         """The receipt of a transaction sent by `request`. Raises RuntimeError after ten seconds without one."""
@@ -222,24 +224,33 @@ def create_account(member: Member) -> None:
     member.address = create(Home(member.home).keystore, PASSWORD, iterations=4096).address
 
 
-def start_nodes(network: LocalNetwork, names: list[str], stake: int, settings: dict[str, str]) -> None:
-    """Registers and starts node daemons side by side, each with an owner, stake (in TokenAI) and store of its own."""
+def start(network: LocalNetwork, people: Sequence[str], nodes: Sequence[str], purse: int) -> None:
+    """Chain, contracts, and everybody's account with a purse (wei of TokenAI); the nodes' settings beside them."""
+    network.start_chain()
+    for name in (*people, *nodes):
+        create_account(network.add_member(name))
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        written = [pool.submit(init_node, network, network.members[name]) for name in nodes]
+        network.deploy()
+        for each in written:
+            each.result()
+    network.fund(list(network.members.values()), purse)
 
-    def join(name: str) -> None:
-        member = network.members[name]
-        port = free_port()
-        place = {"public-url": f"http://127.0.0.1:{port}", "listen-host": "127.0.0.1", "listen-port": str(port)}
-        flags = [part for key, value in (place | settings).items() for part in (f"--{key}", value)]
-        network.orebit(member, "node", "init", *flags)
-        network.orebit(member, "node", "stake", str(stake))
 
-    for name in names:
-        member = network.add_member(name)
-        create_account(member)
-        network.fund(member, 2 * stake * ORE)
+def init_node(network: LocalNetwork, member: Member) -> None:
+    """`orebit node init` on a free port of loopback."""
+    port = free_port()
+    place = {"public-url": f"http://127.0.0.1:{port}", "listen-host": "127.0.0.1", "listen-port": str(port)}
+    flags = [part for key, value in (place | NODE_SETTINGS).items() for part in (f"--{key}", value)]
+    network.orebit(member, "node", "init", *flags)
+
+
+def start_nodes(network: LocalNetwork, names: Sequence[str], stake: int) -> None:
+    """Stakes (whole TokenAI) and starts node daemons side by side, each with an owner and a store of its own."""
     with ThreadPoolExecutor(len(names)) as pool:
-        for joined in [pool.submit(join, name) for name in names]:
-            joined.result()
+        staked = [pool.submit(network.orebit, network.members[name], "node", "stake", str(stake)) for name in names]
+        for each in staked:
+            each.result()
     # From here, not from the pool: the kernel ties a child to the thread that started it.
     for name in names:
         run_node(network, network.members[name])

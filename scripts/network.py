@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from local_network import (
-    NODE_SETTINGS,
     ORE,
     PASSWORD,
     ROOT,
     LocalNetwork,
-    create_account,
     free_port,
     interruptible,
+    start,
     start_nodes,
 )
 
@@ -55,24 +54,13 @@ orebit audit 1 --reexecute 1
 """
 
 
-def start(network: LocalNetwork) -> None:
-    """Chain, contracts, three nodes, and two purses that wait for somebody."""
-    with console.status("Starting a chain and deploying the contracts ..."):
-        network.start_chain()
-        network.deploy()
-    with console.status(f"Starting {len(NODES)} nodes ..."):
-        for name in ("requester", "owner"):
-            member = network.add_member(name)
-            create_account(member)
-            network.fund(member, 1_000 * ORE)
-        start_nodes(network, NODES, 1_000, NODE_SETTINGS)
-
-
 def main() -> int:
     """Runs until Ctrl-C, or until a part of the network ends by itself."""
     with interruptible(), LocalNetwork(FOLDER) as network:
         try:
-            start(network)
+            with console.status("Starting a chain, deploying the contracts, starting three nodes ..."):
+                start(network, ["requester", "owner"], NODES, 2_000 * ORE)
+                start_nodes(network, NODES, 1_000)
             console.print(f"Chain at {network.rpc}; {', '.join(NODES)} are running. Ctrl-C ends everything.")
             console.print(Text(instructions(network)), soft_wrap=True)
             console.print(f"Keystore password: {PASSWORD!r}. Logs: {FOLDER}.", soft_wrap=True)
