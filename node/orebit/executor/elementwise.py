@@ -12,6 +12,7 @@ from math import prod
 
 import torch
 
+from orebit.executor import integers
 from orebit.executor.storage import canonicalise, fill_scalar, held_type
 from orebit.executor.views import plan_reader, row_major
 from orebit.numerics.types import INT64_MAX, INT64_MIN, MASK32, DType
@@ -258,11 +259,27 @@ def _chunk_axis(shape: Sequence[int]) -> int | None:
     return next(axis for axis, extent in enumerate(shape) if extent > 1)
 
 
+def _small_integers(descriptor: Descriptor, readers: Sequence[Callable[[Tensor], Tensor]]) -> Kernel:
+    assert descriptor.expression is not None
+    run = integers.compile_integers(descriptor.expression, descriptor.shape)
+    held, mask = held_type(descriptor.dtype), descriptor.dtype is DType.U16
+
+    def kernel(tensors: Sequence[Tensor]) -> Tensor:
+        result = torch.from_numpy(
+            run([reader(tensor).numpy() for reader, tensor in zip(readers, tensors, strict=True)])
+        )
+        return (result & integer(0xFFFF) if mask else result).to(held)
+
+    return kernel
+
+
 def plan_map(descriptor: Descriptor) -> Kernel:
     """The kernel of a map node: operand tensors to output tensor."""
     assert descriptor.expression is not None
     shape, dtype = descriptor.shape, descriptor.dtype
     readers = [plan_reader(operand, shape) for operand in descriptor.operands]
+    if integers.suits(descriptor):
+        return _small_integers(descriptor, readers)
     code = _Compiler(descriptor.expression, shape)
     start: list[Tensor | None] = [code.constants.get(slot) for slot in range(code.slots)]
     for axis, slot in code.axes.items():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from random_programs import RandomProgram, as_array, as_list
 
-from orebit.executor import elementwise, interpreter, views
+from orebit.executor import elementwise, integers, interpreter, views
 from orebit.executor.reference import ReferenceExecutor
 from orebit.numerics.scalar import canonical
 from orebit.program.descriptor import Source
@@ -41,6 +41,12 @@ def test_chunks_and_recomputed_positions_change_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(elementwise, "CHUNK", 5)
     monkeypatch.setattr(views, "_KEPT_POSITIONS", 0)
     for seed in range(700, 800):
+        check_seed(seed)
+
+
+def test_integers_by_torch_are_those_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integers, "SMALL", 0)
+    for seed in range(800, 950):
         check_seed(seed)
 
 
