@@ -11,6 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
 
+# Byte code is left to the first import: most of what comes along is never imported.
 setup:
 	@$(MAKE) --no-print-directory -j2 build/.compiled
 
@@ -18,8 +19,8 @@ setup:
 	@echo "Setting up Python in .venv (a minute or two the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Orebit needs Python 3.11 or newer; set PYTHON=/path/to/python3.11.")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet -c constraints.txt torch numpy
-	@$(BIN)/pip install --quiet -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
+	@$(BIN)/pip install --quiet --no-compile -c constraints.txt torch numpy
+	@$(BIN)/pip install --quiet --no-compile -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
 	@touch $@
 
 node_modules/.installed: package.json package-lock.json
