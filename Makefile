@@ -11,9 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
 
-# Byte code is left to the first import: most of what comes along is never imported.
 setup:
-	@$(MAKE) --no-print-directory -j2 build/.compiled
+	@$(MAKE) --no-print-directory -j2 build/.compiled .venv/.bytecode
 
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Setting up Python in .venv (a minute or two the first time) ..."
@@ -21,6 +20,11 @@ setup:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --no-compile -c constraints.txt torch numpy
 	@$(BIN)/pip install --quiet --no-compile -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
+	@touch $@
+
+# pip would compile byte code on one core, before the contracts rather than beside them.
+.venv/.bytecode: .venv/.installed
+	@$(BIN)/python -W ignore -m compileall -q -j 2 .venv/lib > /dev/null || true
 	@touch $@
 
 node_modules/.installed: package.json package-lock.json
