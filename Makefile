@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
 
 setup:
-	@$(MAKE) --no-print-directory -j2 build/.compiled .venv/.bytecode
+	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
 
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Setting up Python in .venv (a minute or two the first time) ..."
