@@ -23,6 +23,7 @@ setup:
 	@touch $@
 
 # pip would compile byte code on one core, before the contracts rather than beside them.
+# Some packages carry templates that are no Python: those fail to compile and are never imported.
 .venv/.bytecode: .venv/.installed
 	@$(BIN)/python -W ignore -m compileall -q -j 2 .venv/lib > /dev/null || true
 	@touch $@
