@@ -45,7 +45,13 @@ demo: setup
 network: setup
 	@$(BIN)/python scripts/network.py
 
-test: lint typecheck test-contracts test-node test-system
+# Contracts and node take a core each; the networks of the system tests mostly wait for their chains.
+SIDE_BY_SIDE := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+test: lint typecheck
+	@echo "Testing the contracts and the node side by side (three minutes) ..."
+	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-contracts test-node
+	@$(MAKE) --no-print-directory test-system
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -62,7 +68,7 @@ test-node: setup
 	$(BIN)/python -m pytest tests/node -q -p no:pytest-brownie
 
 test-system: setup
-	$(BIN)/python -m pytest tests/system -q -p no:pytest-brownie
+	$(BIN)/python -m pytest tests/system -q -p no:pytest-brownie -n 2 --dist worksteal
 
 snapshots: setup
 	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py -q

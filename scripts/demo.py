@@ -40,6 +40,8 @@ FOLDER = ROOT / "build" / "demo"
 EXAMPLE = ROOT / "examples" / "mnist_mlp"
 NODES = ["ada", "bob", "cleo"]
 VICTIM = "bob"
+# Computes without vector instructions: its results are drawn, replicated and paid like anybody's.
+UNLIKE = "cleo"
 TRAINING, AVERAGING = 1, 2
 STAKE = 1_000
 PURSE = 1_000 * ORE
@@ -85,6 +87,7 @@ def set_up(network: LocalNetwork) -> Demo:
     console.print(f"Chain at {network.rpc}; the contracts are deployed.")
     requester = network.members["requester"]
     driver = submit(network, requester)
+    network.members[UNLIKE].environment["ATEN_CPU_CAPABILITY"] = "default"
     with console.status(f"Starting {len(NODES)} nodes ..."):
         start_nodes(network, NODES, STAKE)
     console.print(f"{', '.join(NODES)} have staked {STAKE} TokenAI each and are running.")

@@ -15,7 +15,7 @@ from brownie import project, web3
 
 # Brownie runs a script by its path and leaves its folder out of the search path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from deploy import folder  # noqa: E402
+from deploy import folder  # noqa: E402  # found beside this script
 
 ORE = 10**18
 FLAGS = {1: "open", 2: "gated", 4: "keeps results"}

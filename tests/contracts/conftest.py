@@ -14,16 +14,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "contracts")]
 
-import setup_compiler  # noqa: E402
+import setup_compiler  # noqa: E402  # found by the path above
 
 os.environ["SOLCX_BINARY_PATH"] = str(setup_compiler.main())
 os.environ["PATH"] = f"{ROOT / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"
 
-from brownie import accounts, chain, network, project, web3  # noqa: E402
-from brownie._config import CONFIG  # noqa: E402
-from evm import Chain, Contract  # noqa: E402
-from market_steps import Stage  # noqa: E402
-from world import World  # noqa: E402
+from brownie import accounts, chain, network, project, web3  # noqa: E402  # Brownie reads the settings above when imported
+from brownie._config import CONFIG  # noqa: E402  # the same
+from evm import Chain, Contract  # noqa: E402  # imports Brownie
+from market_steps import Stage  # noqa: E402  # imports Brownie
+from world import World  # noqa: E402  # imports Brownie
 
 # Block hashes, and so draws and gas, are the same in every run: time starts here and a block takes a second.
 GENESIS = 1_800_000_000

@@ -11,8 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "node"))
 
 from deploying import deploy  # noqa: E402  # found beside the node's tests
-from local_chain import Anvil  # noqa: E402
-from rigs import Network  # noqa: E402
+from local_chain import Anvil  # noqa: E402  # the same
+from rigs import Network  # noqa: E402  # the same
 
 
 @pytest.fixture

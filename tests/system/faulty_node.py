@@ -39,5 +39,5 @@ def run_shard_wrongly(*inputs: Any, on_checkpoint: Callable[[Checkpoint], None],
 
 
 if __name__ == "__main__":
-    work.run_shard = run_shard_wrongly  # type: ignore[assignment]
+    work.run_shard = run_shard_wrongly  # type: ignore[assignment]  # it lies in the same shape
     app(["run"])

@@ -249,11 +249,14 @@ class Requester:
             PlanShard(program.root, (x,), (w,), steps, interval, (self.store.put_array(rate).root,)) for rate in rates
         ]
         plan = Plan(tuple(shards), (self.url,))
+        return await self.post_plan(task, plan, grains, size), plan
+
+    async def post_plan(self, task: int, plan: Plan, grains: int, size: int) -> int:
+        """A batch of a plan whose inputs are in the store; returns its number."""
         self.store.put_plan(plan)
         calldata = self.market.encode_post(task, plan.root, grains, size)
         receipt = await self.sender.send(self.market.address, calldata, label="post")
-        batch = next(event.batch for event in receipt.events if isinstance(event, events.BatchPosted))
-        return batch, plan
+        return next(event.batch for event in receipt.events if isinstance(event, events.BatchPosted))
 
     async def bar(self, task: int, node: int, barred: bool) -> None:
         """Whether the node may take primary leases of a gated task."""

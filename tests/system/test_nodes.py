@@ -6,13 +6,17 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import torch
 from rigs import Network, Requester, paid_twice
 
 from orebit.chain import events
 from orebit.chain.token import UNIT
 from orebit.chain.types import FLAG_GATED, FLAG_OPEN
 from orebit.commitment import ListKind, list_root
-from orebit.store import Plan
+from orebit.store import Plan, PlanShard
+from orebit.strategy.prepare import prepare
+from orebit.strategy.terms import load_task_file
+from orebit.strategy.training import Training
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -78,6 +82,56 @@ async def test_every_drawn_lease_is_replicated_and_both_are_paid(network: Networ
         assert len(replicas) == len(requester.of(events.Taken))
         assert not requester.of(events.Contested) and not requester.of(events.Expired)
         assert await requester.conserved()
+
+
+def classifier() -> Training:
+    """A step of training wide enough for every vector width: 784-128-10, batches of 64."""
+    torch.manual_seed(0)
+    x = torch.randint(0, 256, (256, 784), dtype=torch.uint8)
+    model = torch.nn.Sequential(torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+    return Training(
+        model=model,
+        loss=torch.nn.CrossEntropyLoss(),
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        data=(x, x[:, 0].long() % 10),
+        batch_size=64,
+        steps=30,
+        interval=10,
+        shards=1,
+        rounds=1,
+    )
+
+
+UNLIKE = {
+    "plain": {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
+    "wide": {"ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"},
+    "threaded": {"OMP_NUM_THREADS": "2"},
+}
+
+
+async def test_three_unlike_nodes_give_one_result_hash(network: Network) -> None:
+    rigs = []
+    for name, environment in UNLIKE.items():
+        rig = await network.add_rig(name, threads=int(environment["OMP_NUM_THREADS"]))
+        rig.environment |= environment
+        rig.start()
+        rigs.append(rig)
+    async with network.requester() as requester:
+        job = await asyncio.to_thread(prepare, classifier(), requester.store, load_task_file(None, {}), "classifier")
+        shard = PlanShard(job.program, job.constants[0], job.state, job.steps, job.interval, job.parameters[0][0])
+        plan = Plan((shard,), (requester.url,))
+        batches = {}
+        for rig in rigs:
+            task = await requester.create(flags=FLAG_GATED)
+            for other in rigs:
+                if other is not rig:
+                    await requester.bar(task, other.node, True)
+            batches[await requester.post_plan(task, plan, 1, 1)] = rig.node
+        await requester.follow(requester.settled(*batches), 90)
+        for batch in batches:
+            assert_right_and_paid(requester, batch, plan)
+        assert {batch: requester.of(events.Leased, batch)[0].lease.node for batch in batches} == batches
+        assert len({event.root for event in requester.of(events.Revealed)}) == 1
 
 
 async def test_a_killed_node_goes_on_where_it_was(network: Network) -> None:

@@ -183,4 +183,4 @@ def generate() -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(PATH, **generate())  # type: ignore[arg-type]
+    np.savez_compressed(PATH, **generate())  # type: ignore[arg-type]  # numpy types no keyword arrays

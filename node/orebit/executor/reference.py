@@ -95,7 +95,7 @@ class ReferenceExecutor:
         try:
             for operation in operations:
                 reads = [outputs[operand] for operand in operation.operands]
-                outputs[operation.number] = operation.kernel(reads)  # type: ignore[arg-type]
+                outputs[operation.number] = operation.kernel(reads)  # type: ignore[arg-type]  # a kernel takes what its node kind reads
                 for number in operation.dead:
                     outputs[number] = None
         except (MemoryError, RuntimeError) as error:

@@ -33,12 +33,12 @@ DATA_DEPENDENT = {
 }
 
 
-class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Notes for every operation the line it comes from, in the graph node's metadata; for one of the backward pass,
     the line of the forward operation that it differentiates. Refuses what depends on data."""
 
     def __init__(self, model: torch.nn.Module, fallback: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._names = {id(module): name for name, module in model.named_modules()}
         self._fallback = fallback
         self._forward: dict[int, str] = {}

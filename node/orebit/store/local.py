@@ -418,7 +418,7 @@ def _bytes_of(data: Data) -> memoryview:
     if not isinstance(data, np.ndarray):
         return memoryview(data).cast("B")
     little = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<"))
-    return memoryview(little.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    return memoryview(little.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # an array is a buffer
 
 
 def _cut(extents: Sequence[Extent], offset: int, length: int) -> Iterator[Extent]:

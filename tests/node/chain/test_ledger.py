@@ -141,7 +141,7 @@ async def test_a_missing_or_altered_event_is_found(anvil: Anvil, deployed: Deplo
     paid = next(event for event in events if isinstance(event, Finalised))
     without = [event for event in events if event is not paid]
     assert "balance" in await differences(without) and "locked" in await differences(without)
-    more = [replaced(event, paid=paid.paid + 1) if event is paid else event for event in events]  # type: ignore[call-arg]
+    more = [replaced(event, paid=paid.paid + 1) if event is paid else event for event in events]  # type: ignore[call-arg]  # every event here has the field
     assert "node 1: balance" in await differences(more) and "reserved" in await differences(more)
     with pytest.raises(ChainError, match="leaves events out"):
         await differences([event for event in events if type(event).__name__ != "Leased"])

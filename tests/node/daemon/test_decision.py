@@ -58,7 +58,7 @@ def lease(state: LeaseState, *, replica: bool = False, paired: bool = False, gam
 
 def act(info: LeaseInfo, clock: Clock = IN_TIME, **facts: object) -> Decision:
     situation = Situation(info, TERMS, clock, computed=True)
-    return decide(replace(situation, **facts))  # type: ignore[arg-type]
+    return decide(replace(situation, **facts))  # type: ignore[arg-type]  # facts name fields
 
 
 class TestLeased:

@@ -39,7 +39,7 @@ DEPLOYMENT = Deployment(
     arbiter="0x" + "04" * 20,
 )
 CONNECTION = SimpleNamespace(deployment=DEPLOYMENT)
-MARKET = Market(cast("object", CONNECTION))  # type: ignore[arg-type]
+MARKET = Market(cast("object", CONNECTION))  # type: ignore[arg-type]  # encodes only: no chain is asked
 SALT = commitments.salt(KEY, DEPLOYMENT, LEASE)
 
 

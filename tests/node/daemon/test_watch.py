@@ -43,7 +43,7 @@ COMMITTED = events.Committed(place(12), THEIRS, COMMIT)
 def test_tasks_and_batches_are_remembered_until_they_settle(journal: Journal) -> None:
     created = events.TaskCreated(place(1), 1, "0xR", TERMS, "http://r")
     told(journal, created, events.BatchPosted(place(2), 7, 1, PLAN, 4, 1, 9))
-    assert journal.task(1) is not None and journal.task(1).url == "http://r"  # type: ignore[union-attr]
+    assert journal.task(1) is not None and journal.task(1).url == "http://r"  # type: ignore[union-attr]  # the line before asks for it
     assert [hint.batch for hint in journal.open_batches()] == [7]
     told(journal, events.BatchSettled(place(3), 7, 0))
     assert journal.open_batches() == []

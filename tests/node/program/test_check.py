@@ -38,7 +38,7 @@ def scatter_of(kind: Kind = Kind.SCATTER_SUM) -> Descriptor:
 
 def with_operand(descriptor: Descriptor, position: int, **changes: object) -> Descriptor:
     operands = list(descriptor.operands)
-    operands[position] = replace(operands[position], **changes)  # type: ignore[arg-type]
+    operands[position] = replace(operands[position], **changes)  # type: ignore[arg-type]  # changes name fields
     return replace(descriptor, operands=tuple(operands))
 
 

@@ -99,7 +99,7 @@ def test_threefry_known_answers(key: tuple[int, int], counter: tuple[int, int], 
     """The vectors of the Random123 distribution (threefry2x32, 20 rounds)."""
     arguments = [np.array([number], np.int64) for number in (*key, *counter)]
     for place in (0, 1):
-        made = evaluate(lambda a, b, c, d: threefry2x32((a, b), (c, d))[place], *arguments)  # noqa: B023
+        made = evaluate(lambda a, b, c, d: threefry2x32((a, b), (c, d))[place], *arguments)  # noqa: B023  # called within the same turn
         assert int(made[0]) == words[place]
 
 

@@ -74,7 +74,7 @@ def line_of(function: Any) -> str:
 
 
 def test_an_unsupported_operation_names_itself_and_the_users_line() -> None:
-    erf = lambda x: torch.erf(x)  # noqa: E731
+    erf = lambda x: torch.erf(x)  # noqa: E731  # its name is what the error shows
     message = refusal(erf)
     assert "aten.erf.default" in message and line_of(erf) in message and "Instead:" in message
 
@@ -93,7 +93,7 @@ def test_an_unsupported_backward_names_the_forward_line() -> None:
             return x * 2
 
         @staticmethod
-        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # torch declares any arguments
             return torch.erf(grad)
 
     assert "aten.erf.default" in refusal(lambda x: Doubled.apply(x))

@@ -49,7 +49,7 @@ async def start() -> AsyncIterator[Start]:
 
             app = web.Application(middlewares=[through])
             app[STORE] = store
-            app.add_routes(blob_routes(store, **options))  # type: ignore[arg-type]
+            app.add_routes(blob_routes(store, **options))  # type: ignore[arg-type]  # options are the function's own
             return await stack.enter_async_context(serve(app, "127.0.0.1", 0))
 
         yield start
