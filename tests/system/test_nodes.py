@@ -87,16 +87,16 @@ async def test_every_drawn_lease_is_replicated_and_both_are_paid(network: Networ
 def classifier() -> Training:
     """A step of training wide enough for every vector width: 784-128-10, batches of 64."""
     torch.manual_seed(0)
-    x = torch.randint(0, 256, (256, 784), dtype=torch.uint8)
+    x = torch.randint(0, 256, (256, 784)) / 255
     model = torch.nn.Sequential(torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
     return Training(
         model=model,
         loss=torch.nn.CrossEntropyLoss(),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
-        data=(x, x[:, 0].long() % 10),
+        data=(x, torch.arange(256) % 10),
         batch_size=64,
         steps=30,
-        interval=10,
+        checkpoint=10,
         shards=1,
         rounds=1,
     )
