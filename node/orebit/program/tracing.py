@@ -16,33 +16,17 @@ from typing import Any, Protocol
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import fx
-from torch._decomp import get_decompositions
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from orebit.errors import OrebitError, TraceError
+from orebit.program.tracing_decompositions import composite_operations, hidden_mutations, plain_kernels
 from orebit.program.tracing_hyperparameters import ScalarTable, hyperparameters, install
 from orebit.program.tracing_location import META, LocationMode, failing_line
 from orebit.program.tracing_snapshot import copy_into, restored, seed_everything
 
-aten = torch.ops.aten
 Batch = tuple[torch.Tensor, ...]
 Forward = Callable[..., torch.Tensor]
-
-# Composite operations that are written out as simpler ones; each is tested against eager, forward and backward.
-DECOMPOSED = (
-    aten.addcmul,
-    aten.addcdiv,
-    aten.hardtanh_backward,
-    aten.leaky_relu,
-    aten.leaky_relu_backward,
-    aten.silu,
-    aten.silu_backward,
-    aten.huber_loss,
-    aten.huber_loss_backward,
-    aten.smooth_l1_loss,
-    aten.smooth_l1_loss_backward,
-)
 
 
 @dataclass(frozen=True)
@@ -277,8 +261,8 @@ class _Trial:
                 return step.run(given)
 
         try:
-            with fx_traceback.preserve_node_meta(), _quiet():
-                graph = make_fx(run, tracing_mode="real")(tensors, batch)
+            with fx_traceback.preserve_node_meta(), plain_kernels(), _quiet():
+                graph = make_fx(run, decomposition_table=hidden_mutations(), tracing_mode="real")(tensors, batch)
         except OrebitError:
             raise
         except Exception as error:  # torch's refusals have no common type
@@ -370,10 +354,11 @@ def _functional(graph: fx.GraphModule, inputs: Sequence[torch.Tensor], state: in
         return [*arguments[:state], *results]
 
     copies = [tensor.detach().clone() for tensor in inputs]
-    table: Any = get_decompositions(DECOMPOSED)
     with fx_traceback.preserve_node_meta(), torch.no_grad(), _quiet():
         functional = make_fx(
-            functionalize(run, remove="mutations_and_views"), decomposition_table=table, tracing_mode="real"
+            functionalize(run, remove="mutations_and_views"),
+            decomposition_table=composite_operations(),
+            tracing_mode="real",
         )(*copies)
     functional.graph.eliminate_dead_code()
     return functional
