@@ -1,0 +1,229 @@
+"""What a dot and the maps around it become: one exact product that quantises while packing and rescales while storing.
+
+`Surroundings` is what is known of a program: proven ranges and who reads what. `plan` says, for one dot node, which
+nodes its kernels compute, which buffers they read, and how. Everything follows from descriptors and proven ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from orebit.executor.fused.contraction_axes import Product, classify
+from orebit.executor.fused.contraction_kernels import Kernel, kernel_of
+from orebit.executor.fused.contraction_macros import Quantise, quantise_of, rescale_of
+from orebit.executor.fused.contraction_reads import Read, plan_read
+from orebit.executor.ranges import Range, output_range
+from orebit.executor.views import row_major
+from orebit.numerics.types import DType
+from orebit.program.descriptor import Descriptor, Kind
+from orebit.program.graph import Program
+
+
+class Surroundings:
+    """A program's proven ranges and readers, computed once."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.kept = frozenset(program.new_state)
+
+    @cached_property
+    def ranges(self) -> list[Range]:
+        """The proven range of every node's output, in node order."""
+        ranges: list[Range] = []
+        for node in self.program.nodes:
+            reads = [ranges[operand] for operand in node.operands]
+            ranges.append(output_range(self.program.descriptors[node.descriptor], reads))
+        return ranges
+
+    @cached_property
+    def _readers(self) -> list[list[int]]:
+        readers: list[list[int]] = [[] for _ in self.program.nodes]
+        for number, node in enumerate(self.program.nodes):
+            for operand in set(node.operands):
+                readers[operand].append(number)
+        return readers
+
+    def readers(self, number: int) -> list[int]:
+        """Nodes that read a node, each once; the new state is read by nobody here (see `kept`)."""
+        return self._readers[number]
+
+    def reads(self, number: int) -> list[Range]:
+        """The proven ranges of a node's operands."""
+        return [self.ranges[operand] for operand in self.program.nodes[number].operands]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Exponents read beside a product: a node of i16, and where its element lies over the dot's space."""
+
+    node: int
+    base: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One operand of a product.
+
+    Attributes:
+        node: whose output is read: integers, or the f32 source of a quantise map that is computed here.
+        dtype: its type.
+        read: where its elements lie over the dot's space.
+        reach: the greatest proven magnitude of the integers multiplied.
+        quantise: the map computed while packing, its node's number and its exponents; None for integers.
+    """
+
+    node: int
+    dtype: DType
+    read: Read
+    reach: int
+    quantise: tuple[int, Quantise, Scale] | None = None
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """One dot node with what its kernels compute beside it.
+
+    Attributes:
+        dot: the node; its i64 output is made only when `rescale` is None.
+        rescale: the rescale map computed while storing: f32.
+        bits: of the rescale map.
+        left, right: rows and columns of `product`.
+        scales: exponents of the rows and of the columns; empty without a rescale map.
+    """
+
+    dot: int
+    product: Product
+    kernel: Kernel
+    left: Side
+    right: Side
+    rescale: int | None = None
+    bits: int = 0
+    scales: tuple[Scale, ...] = ()
+
+    @property
+    def output(self) -> int:
+        """The node whose buffer is written."""
+        return self.dot if self.rescale is None else self.rescale
+
+    @property
+    def absorbed(self) -> tuple[int, ...]:
+        """Nodes computed here and never stored, beside the output: quantise maps and the dot under a rescale map."""
+        quantised = [side.quantise[0] for side in (self.left, self.right) if side.quantise is not None]
+        return tuple(dict.fromkeys(quantised + ([] if self.rescale is None else [self.dot])))
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        """Nodes whose buffers are read, each once."""
+        read = []
+        for side in (self.left, self.right):
+            read.append(side.node)
+            if side.quantise is not None:
+                read.append(side.quantise[2].node)
+        return tuple(dict.fromkeys(read + [scale.node for scale in self.scales]))
+
+
+def plan(around: Surroundings, number: int) -> Contraction | None:
+    """The contraction of dot node `number`; None where generic loops must compute it."""
+    program = around.program
+    descriptor = program.descriptor(number)
+    if descriptor.kind is not Kind.DOT:
+        return None
+    product, kernel = classify(descriptor), kernel_of(descriptor, around.reads(number))
+    if product is None or kernel is None:
+        return None
+    sides = [_side(around, number, position, product, kernel) for position in range(2)]
+    left, right = sides[product.left], sides[product.right]
+    rescale = _absorbed_rescale(around, number, product)
+    if rescale is None:
+        return Contraction(number, product, kernel, left, right)
+    node, bits, scales = rescale
+    return Contraction(number, product, kernel, left, right, node, bits, scales)
+
+
+def _side(around: Surroundings, dot: int, position: int, product: Product, kernel: Kernel) -> Side:
+    program = around.program
+    node = program.nodes[dot].operands[position]
+    read = product.reads[position]
+    low, high = around.ranges[node]
+    plain = Side(node, program.descriptor(node).dtype, read, max(abs(low), abs(high), abs(read.fill)))
+    found = quantise_of(program.descriptor(node))
+    # A window reads an element many times: it is quantised once, before. So is what several nodes read.
+    if found is None or around.readers(node) != [dot] or node in around.kept or _overlaps(read, product):
+        return plain
+    made = program.descriptor(node)
+    source, exponent = (program.nodes[node].operands[k] for k in (found.source, found.exponent))
+    scale = _scale_through(made, found, program.descriptor(dot), position, product.space)
+    if scale is None or not _reads_whole(made, found.source) or any(scale[1][k] for k in product.depth):
+        return plain
+    return Side(source, DType.F32, read, plain.reach, (node, found, Scale(exponent, *scale)))
+
+
+def _overlaps(read: Read, product: Product) -> bool:
+    """Whether some element is read at more than one point, or the source must be embedded first."""
+    points = 1
+    for k, extent in enumerate(product.space):
+        points *= extent if read.strides[k] else 1
+    return read.embedded or points > read.size
+
+
+def _reads_whole(descriptor: Descriptor, position: int) -> bool:
+    """Whether an operand is read element by element, in the row-major order of the output."""
+    read = plan_read(descriptor.operands[position], descriptor.shape)
+    if read is None or read.embedded or read.base:
+        return False
+    steps = row_major(descriptor.shape)
+    return all(
+        stride == step for stride, step, extent in zip(read.strides, steps, descriptor.shape, strict=True) if extent > 1
+    )
+
+
+def _scale_through(
+    made: Descriptor, found: Quantise, dot: Descriptor, position: int, space: Sequence[int]
+) -> tuple[int, tuple[int, ...]] | None:
+    """Base and strides, over the dot's space, of the exponents of a quantise map that the dot reads."""
+    operand = dot.operands[position]
+    exponents = plan_read(made.operands[found.exponent], made.shape)
+    if exponents is None or exponents.embedded or operand.shape != made.shape:
+        return None
+    base, strides = exponents.base, [0] * len(space)
+    for step, axis in zip(exponents.strides, operand.map.axes, strict=True):
+        base += step * axis.offset
+        for k, coefficient in enumerate(axis.coefficients):
+            strides[k] += step * coefficient if space[k] > 1 else 0
+    return base, tuple(strides)
+
+
+def _absorbed_rescale(around: Surroundings, dot: int, product: Product) -> tuple[int, int, tuple[Scale, ...]] | None:
+    """Node, bits and exponents of the rescale map that alone reads this dot, if rows and columns have one each."""
+    program = around.program
+    readers = around.readers(dot)
+    if len(readers) != 1 or dot in around.kept:
+        return None
+    (node,) = readers
+    descriptor = program.descriptor(node)
+    found = rescale_of(descriptor)
+    if found is None or descriptor.shape != program.descriptor(dot).shape:
+        return None
+    if program.nodes[node].operands.count(dot) != 1 or not _reads_whole(descriptor, found.total):
+        return None
+    scales = [_scale(program, node, position) for position in found.exponents]
+    for first, second in (scales, scales[::-1]):
+        if first is not None and second is not None:
+            if not _moves(first, product.columns) and not _moves(second, product.rows):
+                return node, found.bits, (first, second)
+    return None
+
+
+def _scale(program: Program, node: int, position: int) -> Scale | None:
+    descriptor = program.descriptor(node)
+    read = plan_read(descriptor.operands[position], descriptor.shape)
+    if read is None or read.embedded:
+        return None
+    return Scale(program.nodes[node].operands[position], read.base, read.strides)
+
+
+def _moves(scale: Scale, axes: Sequence[int]) -> bool:
+    return any(scale.strides[k] for k in axes)
