@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 setup:
 	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt setup.py $(wildcard node/orebit/executor/native/csrc/*)
 	@echo "Setting up Python in .venv (a minute or two the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Orebit needs Python 3.11 or newer; set PYTHON=/path/to/python3.11.")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
