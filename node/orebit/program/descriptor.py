@@ -205,6 +205,5 @@ def _read_operand(reader: varint.Reader, space: int, gathered: bool) -> Operand:
 
 
 def _read_axis(reader: varint.Reader, space: int) -> AxisMap:
-    offset = reader.signed()
-    coefficients = tuple(reader.signed() for _ in range(space))
-    return AxisMap(offset, coefficients, reader.unsigned() + 1)
+    offset, *coefficients = reader.signed_run(1 + space)
+    return AxisMap(offset, tuple(coefficients), reader.unsigned() + 1)

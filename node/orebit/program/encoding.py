@@ -15,6 +15,8 @@ from orebit.program.graph import HEADER_BYTES, Header, Node, Program
 MAX_PROGRAM_BYTES = 64 << 20
 MAX_NODES = 1 << 19
 MAX_DESCRIPTORS = 1 << 16
+# A parsed descriptor takes some twenty times its bytes of memory; distinct ones are few in honest programs.
+MAX_TABLE_BYTES = 8 << 20
 
 
 def encode(program: Program) -> bytes:
@@ -50,18 +52,22 @@ def _read_descriptors(reader: varint.Reader) -> tuple[Descriptor, ...]:
     count = reader.u32()
     if count > MAX_DESCRIPTORS:
         raise ProgramError(f"a program of {count} distinct operations exceeds the limit of {MAX_DESCRIPTORS}")
-    known: set[bytes] = set()
-    descriptors = []
+    start = reader.offset
+    encoded = []
     for _ in range(count):
-        length = int.from_bytes(reader.take(2), "little")
-        if length > MAX_DESCRIPTOR_BYTES:
-            raise ProgramError(f"a descriptor of {length} bytes exceeds the limit of {MAX_DESCRIPTOR_BYTES}")
-        data = reader.take(length)
-        if data in known:
-            raise ProgramError("a descriptor stands twice in a program's table; encode it again")
-        known.add(data)
-        descriptors.append(Descriptor.decode(data))
-    return tuple(descriptors)
+        encoded.append(_read_sized(reader))
+        if reader.offset - start > MAX_TABLE_BYTES:
+            raise ProgramError(f"a program's distinct descriptors exceed {MAX_TABLE_BYTES} bytes in all; split it")
+    if len(set(encoded)) != count:
+        raise ProgramError("a descriptor stands twice in a program's table; encode it again")
+    return tuple(Descriptor.decode(data) for data in encoded)
+
+
+def _read_sized(reader: varint.Reader) -> bytes:
+    length = int.from_bytes(reader.take(2), "little")
+    if length > MAX_DESCRIPTOR_BYTES:
+        raise ProgramError(f"a descriptor of {length} bytes exceeds the limit of {MAX_DESCRIPTOR_BYTES}")
+    return reader.take(length)
 
 
 def _read_nodes(reader: varint.Reader, header: Header, descriptors: tuple[Descriptor, ...]) -> tuple[Node, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from orebit.errors import ProgramError
 
 _LONGEST = 10
+# What one byte below 0x80 stands for, signed.
+_ZIGZAG = tuple(value >> 1 if not value & 1 else -((value + 1) >> 1) for value in range(0x80))
 
 
 def unsigned(value: int) -> bytes:
@@ -58,6 +60,9 @@ class Reader:
 
     def unsigned(self) -> int:
         value = 0
+        if self.offset < self.end and self.data[self.offset] < 0x80:  # most are one byte
+            self.offset += 1
+            return self.data[self.offset - 1]
         for position in range(_LONGEST):
             byte = self.byte()
             value |= (byte & 0x7F) << (7 * position)
@@ -72,6 +77,14 @@ class Reader:
     def signed(self) -> int:
         value = self.unsigned()
         return value >> 1 if not value & 1 else -((value + 1) >> 1)
+
+    def signed_run(self, count: int) -> tuple[int, ...]:
+        """`count` signed integers."""
+        run = self.data[self.offset : min(self.offset + count, self.end)]
+        if len(run) == count and run.isascii():  # a byte each
+            self.offset += count
+            return tuple([_ZIGZAG[byte] for byte in run])
+        return tuple([self.signed() for _ in range(count)])
 
     def done(self) -> None:
         if self.left:
