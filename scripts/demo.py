@@ -185,7 +185,8 @@ def audit(demo: Demo) -> bool:
         console.print(f"orebit audit {TRAINING} --reexecute 1", style="bold")
         with ThreadPoolExecutor() as pool:
             other = pool.submit(demo.network.orebit, onlooker, "audit", str(AVERAGING), "--reexecute", "1", "--json")
-            console.print(demo.network.orebit(onlooker, "audit", str(TRAINING), "--reexecute", "1"), highlight=False)
+            told = demo.network.orebit(onlooker, "audit", str(TRAINING), "--reexecute", "1")
+            console.print(told, highlight=False, soft_wrap=True)
             # An audit that finds anything wrong exits non-zero, which raises.
             return bool(json.loads(other.result())["conserved"])
     finally:

@@ -36,7 +36,7 @@ export OREBIT_RPC={network.rpc} OREBIT_DEPLOYMENT={network.deployment} PATH={ROO
 # A requester ({requester.address}, with TokenAI)
 export OREBIT_HOME={requester.home} OREBIT_PASSWORD_FILE={requester.home}/password
 orebit account balance
-orebit task submit examples/two_moons/task.toml -o moons.safetensors
+orebit task submit examples/two_moons/task.toml --yes -o moons.safetensors
 orebit task submit examples/mnist_mlp/task.toml --dry-run
 
 # A rig owner ({owner.address}, with TokenAI)

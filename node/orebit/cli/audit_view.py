@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orebit.chain.token import format_amount
+from orebit.cli.wide_table import print_table
 from orebit.strategy.audit import Audit
 from orebit.strategy.audit_results import Verdict
 
@@ -56,7 +57,7 @@ def _worst(found: Audit) -> str:
 def print_audit(found: Audit, console: Console) -> None:
     """Money, who paid whom, and the roots."""
     console.print(_money(found))
-    console.print(_flows(found))
+    print_table(_flows(found), console)
     for check in found.checks:
         if check.verdict is not Verdict.VERIFIED or "again" in check.detail:
             console.print(f"[{_COLOURS[check.verdict]}]{check.verdict}[/] {check.subject}: {escape(check.detail)}")
@@ -93,7 +94,7 @@ def _money(found: Audit) -> Table:
 def _flows(found: Audit) -> Table:
     table = Table(title="Who paid whom", title_justify="left")
     for name in ("from", "to", "why"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True)
     table.add_column("TokenAI", justify="right")
     names = {f"node {node.id}": f"node {node.id}, which pays {node.payee}" for node in found.nodes}
     for flow, amount in found.flows:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import aiohttp
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +24,7 @@ from orebit.chain.ledger import Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.rpc import parse_urls
 from orebit.chain.token import format_amount
 from orebit.cli.audit_view import audit_document, print_audit
+from orebit.cli.wide_table import print_table
 from orebit.strategy.audit import Audit
 from orebit.strategy.audit import audit as run_audit
 
@@ -143,13 +145,13 @@ def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, shown: dict
     if not rows:
         typer.echo(f"No {title.lower()} yet.")
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in rows[0]:
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", overflow="fold")
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", no_wrap=True)
     for row in rows:
         # Escaped, as nodes choose their URLs.
         table.add_row(*(escape(shown.get(name, str)(value)) for name, value in row.items()))
-    Console().print(table)
+    print_table(table, Console())
 
 
 def _short(address: str) -> str:
