@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orebit.program.lowering import elementwise, losses, matrix, reductions, views
+from orebit.program.lowering import convolution, elementwise, losses, matrix, reductions, views
 from orebit.program.lowering.context import DEFAULT_BITS, Lowering
 from orebit.program.lowering.graph import lower_graph
 from orebit.program.lowering.registry import LOWERINGS, lowers, supported
@@ -13,6 +13,7 @@ __all__ = [
     "LOWERINGS",
     "Lowering",
     "Tensor",
+    "convolution",
     "elementwise",
     "losses",
     "lower_graph",

@@ -13,14 +13,14 @@ from orebit.program.lowering.tensor import Tensor
 
 @dataclass(frozen=True)
 class Quantised:
-    """Small integers and the exponents of their groups; `exponents` lacks the axis that is contracted."""
+    """Small integers and the exponents of their groups; `exponents` lacks the axes that are grouped."""
 
     digits: Tensor
     exponents: Tensor
 
 
-def quantise(lowering: Lowering, tensor: Tensor, dim: int) -> Quantised:
-    """A tensor for contraction over axis `dim`, one group for each line along it.
+def quantise(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Quantised:
+    """A tensor for contraction, elements that differ in `dims` only being a group.
 
     The maps keep the layout of the node that made the tensor, so that a transposed view costs nothing.
     """
@@ -31,15 +31,22 @@ def quantise(lowering: Lowering, tensor: Tensor, dim: int) -> Quantised:
     bits = lowering.bits
     base = Tensor.of(tensor.value, tensor.source)
     magnitudes = lowering.map(quantised.magnitude, base, dtype=DType.I32)
-    largest = maximum(lowering, magnitudes.permute(_inverse(order)), [dim])
+    largest = maximum(lowering, magnitudes.permute(_inverse(order)), dims)
     exponents = lowering.map(lambda m: quantised.exponent(m, bits), largest, dtype=DType.I16)
     digits = lowering.map(
         lambda e, x: quantised.quantise(x, e, bits),
-        exponents.with_axis(dim).permute(order),
+        _spread(exponents, dims).permute(order),
         base,
         dtype=quantised.storage(bits),
     )
     return Quantised(digits.permute(_inverse(order)), exponents)
+
+
+def _spread(tensor: Tensor, dims: Sequence[int]) -> Tensor:
+    """With axes of extent 1 at `dims` again."""
+    for dim in sorted(dims):
+        tensor = tensor.with_axis(dim)
+    return tensor
 
 
 def _inverse(order: Sequence[int]) -> list[int]:
@@ -49,7 +56,7 @@ def _inverse(order: Sequence[int]) -> list[int]:
 def product(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
     """The matrix product of a[..., m, k] and b[..., k, n], whose leading axes are equal; groups are lines along k."""
     lead = len(a.shape) - 2
-    left, right = quantise(lowering, a, lead + 1), quantise(lowering, b, lead)
+    left, right = quantise(lowering, a, [lead + 1]), quantise(lowering, b, [lead])
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     shape, rank, batch = (*a.shape[:-2], m, n), lead + 3, list(range(lead))
     total = lowering.builder.dot(
@@ -80,10 +87,8 @@ def sum_over(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
     exponents = lowering.map(
         quantised.sum_exponent, maximum(lowering, magnitudes.permute(_inverse(order)), dims), dtype=DType.I16
     )
-    spread = exponents
-    for dim in sorted(dims):
-        spread = spread.with_axis(dim)
-    digits = lowering.map(lambda e, x: quantised.sum_quantise(x, e), spread.permute(order), base, dtype=DType.I32)
+    spread = _spread(exponents, dims).permute(order)
+    digits = lowering.map(lambda e, x: quantised.sum_quantise(x, e), spread, base, dtype=DType.I32)
     total = _integer_sum(lowering, digits.permute(_inverse(order)), dims)
     return lowering.map(quantised.sum_rescale, total, exponents)
 

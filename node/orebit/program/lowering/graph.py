@@ -17,7 +17,6 @@ from orebit.program.lowering.tensor import Tensor
 from orebit.program.lowering.views import program_type
 
 ADVICE = {
-    "convolution": "convolutions are not lowered yet; use Linear layers on flattened or unfolded inputs",
     "native_dropout": "randomness inside a step is not lowered yet; remove the dropout",
     "bernoulli": "randomness inside a step is not lowered yet; remove the dropout",
     "rand": "randomness inside a step is not lowered yet; draw it beforehand and give it as data",
