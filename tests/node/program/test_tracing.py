@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from orebit.errors import TraceError
 from orebit.executor.reference import ReferenceExecutor
 from orebit.program.descriptor import Kind
+from orebit.program.lowering import LOWERINGS
 from orebit.strategy.training import TracedTraining, Training, trace_training
 
 X = torch.rand(64, 6, generator=torch.Generator().manual_seed(0))
@@ -79,8 +80,9 @@ def test_an_unsupported_operation_names_itself_and_the_users_line() -> None:
     assert "aten.erf.default" in message and line_of(erf) in message and "Instead:" in message
 
 
-def test_an_unsupported_layer_of_torch_names_its_module_and_the_training() -> None:
+def test_an_unsupported_layer_of_torch_names_its_module_and_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
+    monkeypatch.delitem(LOWERINGS, torch.ops.aten.convolution.default)
     model = nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 3, 3), nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(TraceError, match=r"aten\.convolution.*test_tracing.py:\d+, module '1' \(Conv1d\).*Instead"):
         trace_training(training(model))
