@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from orebit.cli import account, node, onlooker, task
+from orebit.cli import account, doctor, node, onlooker, task
 from orebit.errors import OrebitError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(account.app, name="account", help="Keys and balances.")
 app.add_typer(task.app, name="task", help="Have a model trained: submit, watch, fetch the result.")
 app.add_typer(node.app, name="node", help="Earn TokenAI with this machine.")
+app.command("doctor")(doctor.doctor)
 app.command("tasks")(onlooker.tasks)
 app.command("nodes")(onlooker.nodes)
 app.command("audit")(onlooker.audit)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ class Executor(Protocol):
 
 
 Factory = Callable[[Program, Sequence[Given], Sequence[Given]], Executor]
+Check = Callable[[Factory], None]
 
 
 def run_conformance(factory: Factory = ReferenceExecutor) -> None:
@@ -43,24 +45,24 @@ def run_conformance(factory: Factory = ReferenceExecutor) -> None:
     Raises:
         ConformanceError: at the first result that differs in a bit, naming the operation and its inputs.
     """
-    run_operations(factory)
-    run_programs(factory)
+    for _, check in cases():
+        check(factory)
 
 
-def run_operations(factory: Factory) -> None:
-    """Every scalar operation; raises as `run_conformance` does."""
+def cases() -> Iterator[tuple[str, Check]]:
+    """Every scalar operation by name, then a program for every kind of node. Checks raise as `run_conformance` does."""
     with np.load(PATH) as vectors:
         for op in operations():
-            table = vectors[f"op/{op.name}"]
-            _check_operation(factory, op, table)
-            _check_operation(factory, op, np.tile(table, (REPEATS, 1)))
+            yield op.name, partial(_check_operation, op=op, table=vectors[f"op/{op.name}"])
+        for name in (key for key in vectors.files if key.startswith("program/") and key.count("/") == 1):
+            yield name, partial(_check_program, name=name, vectors=vectors)
 
 
 def run_programs(factory: Factory) -> None:
     """Every kind of node; raises as `run_conformance` does."""
-    with np.load(PATH) as vectors:
-        for name in (key for key in vectors.files if key.startswith("program/") and key.count("/") == 1):
-            _check_program(factory, name, vectors)
+    for name, check in cases():
+        if name.startswith("program/"):
+            check(factory)
 
 
 def to_array(numbers: Array, dtype: DType) -> Array:
@@ -77,6 +79,11 @@ def to_numbers(tensor: torch.Tensor) -> Array:
 
 
 def _check_operation(factory: Factory, op: Op, table: Array) -> None:
+    _check_rows(factory, op, table)
+    _check_rows(factory, op, np.tile(table, (REPEATS, 1)))
+
+
+def _check_rows(factory: Factory, op: Op, table: Array) -> None:
     given, result = SIGNATURES[op]
     builder = Builder()
     scope = ExpressionBuilder(given, 1)

@@ -1,0 +1,99 @@
+"""Which executors this machine has, and which of them a diagnosis has ruled out.
+
+The record of those ruled out is a JSON file, `executors.json` in OREBIT_HOME: for each, the operation that differed and
+why. `orebit doctor` writes it; whoever picks an executor reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from orebit.errors import ExecutionError, StorageError
+from orebit.executor.conformance import Factory
+from orebit.executor.reference import ReferenceExecutor
+
+RECORD = "executors.json"
+REFERENCE = "reference"
+# The fastest first. Modules are imported when asked for: a machine need not have what they need.
+_MODULES = {"cuda": ("orebit.executor.cuda", "CudaExecutor"), "fused": ("orebit.executor.fused", "FusedExecutor")}
+EXECUTORS = (*_MODULES, REFERENCE)
+
+
+class Unavailable(ExecutionError):
+    """This machine or this installation lacks an executor."""
+
+
+def load(name: str) -> Factory:
+    """The executor of this name: makes one of a program, its constants and its parameters.
+
+    Raises:
+        Unavailable: when the machine or the installation lacks it, saying what is missing.
+    """
+    if name == REFERENCE:
+        return ReferenceExecutor
+    if name not in _MODULES:
+        raise Unavailable(f"There is no executor {name}; there are {', '.join(EXECUTORS)}.")
+    module, attribute = _MODULES[name]
+    try:
+        return cast(Factory, getattr(importlib.import_module(module), attribute))
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"The executor {name} needs the module {error.name}, which is not installed.") from error
+    except (ImportError, OSError, AttributeError) as error:
+        raise Unavailable(f"The executor {name} cannot be loaded here: {error}.") from error
+
+
+def read_ruled_out(folder: Path) -> dict[str, str]:
+    """Executors that must not be used, and why; empty where no diagnosis was made.
+
+    Raises:
+        StorageError: when the record cannot be read, since an executor it rules out must not be used by mistake.
+    """
+    path = folder / RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(reason) for name, reason in found["ruled_out"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StorageError(f"{path} cannot be read ({error}). Run `orebit doctor`, which writes it anew.") from error
+
+
+def write_ruled_out(folder: Path, reasons: Mapping[str, str]) -> None:
+    """Replaces the record, whole or not at all.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    path = folder / RECORD
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text(json.dumps({"ruled_out": dict(reasons)}, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}). Check the disk and its permissions."
+        ) from error
+
+
+def choose(folder: Path) -> tuple[str, Factory]:
+    """The fastest executor that this machine has and no diagnosis has ruled out, with its name.
+
+    Raises:
+        Unavailable: when none is left.
+    """
+    ruled_out = read_ruled_out(folder)
+    for name in EXECUTORS:
+        if name not in ruled_out:
+            try:
+                return name, load(name)
+            except Unavailable:
+                continue  # the next slower one; the last is always there
+    raise Unavailable(
+        "Every executor of this machine computes wrong bits: "
+        + "; ".join(ruled_out.values())
+        + ". Repair the machine, then run `orebit doctor` again."
+    )
