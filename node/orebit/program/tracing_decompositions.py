@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch._decomp import get_decompositions
 from torch._ops import OpOverload
+from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 aten = torch.ops.aten
@@ -31,13 +32,10 @@ DECOMPOSED: list[Any] = [
     aten.huber_loss_backward,
     aten.smooth_l1_loss,
     aten.smooth_l1_loss_backward,
+    aten.stack,
 ]
 # Those written out by functions of ours, which are called with the operation's arguments (see `decomposes`).
 WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {}
-# Operations whose schema hides that they update an argument; the parts that do say so, and are made functional later.
-HIDDEN_MUTATIONS: list[Any] = [
-    aten.native_batch_norm,
-]
 
 
 def decomposes(*operations: OpOverload) -> Callable[[Function], Function]:
@@ -60,19 +58,49 @@ def composite_operations() -> dict[Any, Callable[..., Any]]:
 
 
 def hidden_mutations() -> dict[Any, Callable[..., Any]]:
-    """The decompositions of the first pass, below autograd: backward passes stay operations of their own."""
-    return dict(get_decompositions(HIDDEN_MUTATIONS))
+    """The decompositions of the first pass, below autograd: backward passes stay operations of their own.
+
+    They are of operations whose schema hides that they update an argument; the parts that do say so, and are made
+    functional later.
+    """
+    return {aten.native_batch_norm.default: _batch_norm}
+
+
+def _batch_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    """Batch normalisation whose update of the running statistics is an operation of its own."""
+    if not training or running_mean is None or running_var is None:
+        return NotImplemented  # nothing is updated: it stays as it is
+    made, mean, rstd, new_mean, new_var = aten._native_batch_norm_legit_functional.default(
+        x, weight, bias, running_mean, running_var, training, momentum, eps
+    )
+    running_mean.copy_(new_mean)
+    running_var.copy_(new_var)
+    return made, mean, rstd
 
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Vendor kernels, fused attention and evaluation fast paths off: a trace must not depend on the machine."""
+    """Vendor kernels, fused attention, evaluation fast paths and checks of values off: a trace must depend neither on
+    the machine nor on the data."""
     fast_path, vendor = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     torch._C._set_mkldnn_enabled(False)
+    validates = Distribution._validate_args
+    # What distributions check about their arguments is read from tensors, and only ever raises.
+    Distribution.set_default_validate_args(False)
     try:
         with sdpa_kernel([SDPBackend.MATH]):
             yield
     finally:
+        Distribution.set_default_validate_args(validates)
         torch._C._set_mkldnn_enabled(vendor)
         torch.backends.mha.set_fastpath_enabled(fast_path)

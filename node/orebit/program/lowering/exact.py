@@ -35,14 +35,14 @@ def quantise(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Quantis
     exponents = lowering.map(lambda m: quantised.exponent(m, bits), largest, dtype=DType.I16)
     digits = lowering.map(
         lambda e, x: quantised.quantise(x, e, bits),
-        _spread(exponents, dims).permute(order),
+        spread(exponents, dims).permute(order),
         base,
         dtype=quantised.storage(bits),
     )
     return Quantised(digits.permute(_inverse(order)), exponents)
 
 
-def _spread(tensor: Tensor, dims: Sequence[int]) -> Tensor:
+def spread(tensor: Tensor, dims: Sequence[int]) -> Tensor:
     """With axes of extent 1 at `dims` again."""
     for dim in sorted(dims):
         tensor = tensor.with_axis(dim)
@@ -87,8 +87,8 @@ def sum_over(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
     exponents = lowering.map(
         quantised.sum_exponent, maximum(lowering, magnitudes.permute(_inverse(order)), dims), dtype=DType.I16
     )
-    spread = _spread(exponents, dims).permute(order)
-    digits = lowering.map(lambda e, x: quantised.sum_quantise(x, e), spread, base, dtype=DType.I32)
+    shared = spread(exponents, dims).permute(order)
+    digits = lowering.map(lambda e, x: quantised.sum_quantise(x, e), shared, base, dtype=DType.I32)
     total = _integer_sum(lowering, digits.permute(_inverse(order)), dims)
     return lowering.map(quantised.sum_rescale, total, exponents)
 

@@ -97,6 +97,18 @@ def expand(lowering: Lowering, a: Tensor, shape: Sequence[int], implicit: bool =
     return a.expand(shape)
 
 
+@lowers(aten.repeat.default)
+def repeat(lowering: Lowering, a: Tensor, repeats: Sequence[int]) -> Tensor:
+    for _ in range(len(repeats) - len(a.shape)):
+        a = a.with_axis(0)
+    for dim, count in enumerate(repeats):
+        if count != 1:
+            shape = a.shape
+            spread = a.with_axis(dim).expand([*shape[:dim], count, *shape[dim:]])
+            a = lowering.reshape(spread, [*shape[:dim], count * shape[dim], *shape[dim + 1 :]])
+    return a
+
+
 @lowers(aten.unsqueeze.default, aten.unsqueeze_copy.default)
 def unsqueeze(lowering: Lowering, a: Tensor, dim: int) -> Tensor:
     return a.with_axis(dim % (len(a.shape) + 1))
