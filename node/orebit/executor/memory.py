@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from orebit.executor import views
 from orebit.executor.elementwise import CHUNK
 from orebit.executor.storage import held_type
 from orebit.numerics.types import DType
 from orebit.program.descriptor import Descriptor, Kind, Operand, Source
 from orebit.program.graph import Program
+from orebit.program.opcodes import Op
 
 _POSITION_BYTES = 32
 _WIDE = 8
@@ -27,38 +29,84 @@ def tensor_bytes(dtype: DType, shape: Sequence[int]) -> int:
 
 
 def peak_bytes(program: Program) -> int:
-    """An upper bound of what a step holds at once: state, live outputs, and one kernel's working memory.
+    """An upper bound of what a program holds at once: state, live outputs, what is kept from step to step, and one
+    kernel's working memory.
 
-    Constants are not counted: they may be maps of files larger than memory.
+    What depends on constants and parameters only is made first, and kept where a step needs it. Constants are not
+    counted: they may be maps of files larger than memory.
     """
-    last = _last_use(program)
-    live = peak = 0
-    for number, node in enumerate(program.nodes):
+    fixed = independent_of_state(program)
+    kept = needed_by_steps(program, fixed)
+    resident = sum(kept_bytes(descriptor) for descriptor in program.descriptors)
+    before, resident = _walk(program, [n for n in program.operations if fixed[n]], resident, kept)
+    resident += sum(_output_bytes(program, number) for number in program.inputs(Source.STATE))
+    during, _ = _walk(program, [n for n in program.operations if not fixed[n]], resident, kept)
+    return max(before, during)
+
+
+def _walk(program: Program, numbers: Sequence[int], resident: int, kept: set[int]) -> tuple[int, int]:
+    """The most that is held while these nodes run one after the other, and what is held in the end."""
+    freed_after = last_reads(program, numbers, kept)
+    live = peak = resident
+    for number in numbers:
+        live += _output_bytes(program, number)
+        peak = max(peak, live + working_bytes(program.descriptor(number)))
+        live -= sum(_output_bytes(program, dead) for dead in freed_after.get(number, ()))
+    return peak, live
+
+
+def _output_bytes(program: Program, number: int) -> int:
+    descriptor = program.descriptor(number)
+    return tensor_bytes(descriptor.dtype, descriptor.shape)
+
+
+def independent_of_state(program: Program) -> list[bool]:
+    """Of every node, whether constants and parameters alone determine it."""
+    fixed: list[bool] = []
+    for node in program.nodes:
         descriptor = program.descriptors[node.descriptor]
-        if descriptor.kind is not Kind.INPUT or descriptor.source is Source.STATE:
-            live += tensor_bytes(descriptor.dtype, descriptor.shape)
-        peak = max(peak, live + working_bytes(descriptor))
-        for operand in set(node.operands):
-            made = program.descriptor(operand)
-            if last[operand] == number and made.kind is not Kind.INPUT:
-                live -= tensor_bytes(made.dtype, made.shape)
-    return peak
+        if descriptor.kind is Kind.INPUT:
+            fixed.append(descriptor.source is not Source.STATE)
+        else:
+            fixed.append(all(fixed[operand] for operand in node.operands))
+    return fixed
 
 
-def _last_use(program: Program) -> list[int]:
-    last = list(range(len(program.nodes)))
-    for number, node in enumerate(program.nodes):
-        for operand in node.operands:
+def needed_by_steps(program: Program, fixed: Sequence[bool]) -> set[int]:
+    """The fixed nodes that a step reads or returns."""
+    read = {operand for number in program.operations if not fixed[number] for operand in program.nodes[number].operands}
+    return {number for number in read | set(program.new_state) if fixed[number]}
+
+
+def last_reads(program: Program, numbers: Sequence[int], kept: set[int]) -> dict[int, list[int]]:
+    """By node, the outputs made among `numbers` that nobody reads after it, but for those that are kept."""
+    made, last = set(numbers), {}
+    for number in numbers:
+        for operand in program.nodes[number].operands:
             last[operand] = number
-    return last
+    freed: dict[int, list[int]] = {}
+    for operand, reader in last.items():
+        if operand in made and operand not in kept:
+            freed.setdefault(reader, []).append(operand)
+    return freed
+
+
+def kept_bytes(descriptor: Descriptor) -> int:
+    """What a node's kernel keeps from step to step, at most: positions of its views, and indices along its axes."""
+    if descriptor.kind is Kind.INPUT:
+        return 0
+    positions = sum(views.kept_bytes(operand, descriptor.space) for operand in descriptor.operands)
+    expression = descriptor.expression
+    indexed = expression is not None and any(i.op in (Op.INDEX, Op.FLAT) for i in expression.instructions)
+    return positions + indexed * sum(descriptor.shape) * _WIDE
 
 
 def working_bytes(descriptor: Descriptor) -> int:
     """An upper bound of a kernel's temporary memory, beyond its operands and its output."""
     if descriptor.kind is Kind.INPUT:
         return 0
-    views = sum(_view_bytes(operand, descriptor.space) for operand in descriptor.operands)
-    return views + sum(_kernel_parts(descriptor))
+    read = sum(_view_bytes(operand, descriptor.space) for operand in descriptor.operands)
+    return read + sum(_kernel_parts(descriptor))
 
 
 def _extents(operand: Operand, space: Sequence[int]) -> list[int]:

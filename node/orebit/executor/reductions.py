@@ -119,7 +119,8 @@ def plan_gather(descriptor: Descriptor) -> Kernel:
     def by_rows(tensor: Tensor, row: Tensor, inside: Tensor) -> Tensor:
         picked = tensor.view(rows, row_size).index_select(0, row.reshape(-1))
         picked = picked.view(descriptor.shape[:lead] + row_shape)
-        return picked if bool(inside.all()) else torch.where(inside, picked, fill)
+        # A transposed index has `where` lay out its result transposed; readers take every tensor as row-major.
+        return picked if bool(inside.all()) else torch.where(inside, picked, fill).contiguous()
 
     def by_elements(tensor: Tensor, row: Tensor, inside: Tensor) -> Tensor:
         position, valid = positions(source.map, row_shape, descriptor.shape)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from orebit.errors import ExecutionError
 from orebit.executor.elementwise import Kernel, plan_map
-from orebit.executor.memory import peak_bytes, physical_memory
+from orebit.executor.memory import independent_of_state, last_reads, needed_by_steps, peak_bytes, physical_memory
 from orebit.executor.ranges import Range, output_range
 from orebit.executor.reductions import dot_fits_float64, plan_dot, plan_gather, plan_max, plan_scatter, plan_sum
 from orebit.executor.storage import Given, hold, release
@@ -66,30 +66,22 @@ class ReferenceExecutor:
         place_inputs(program, Source.CONSTANT, constants, self._inputs)
         place_inputs(program, Source.PARAMETER, parameters, self._inputs)
         self._every_operation = _plan(program)
-        fixed = _independent_of_state(program)
+        fixed = independent_of_state(program)
+        kept = needed_by_steps(program, fixed)
         self._outputs = list(self._inputs)
+        once = self._scheduled([number for number in program.operations if fixed[number]], kept)
         with torch.inference_mode():
-            self._run([operation for operation in self._every_operation if fixed[operation.number]], self._outputs)
-        self._operations = [
-            _Operation(operation.number, operation.kernel, operation.operands)
-            for operation in self._every_operation
-            if not fixed[operation.number]
-        ]
-        self._keep_needed(fixed)
-
-    def _keep_needed(self, fixed: list[bool]) -> None:
-        needed = {operand for operation in self._operations for operand in operation.operands}
-        needed.update(self.program.new_state)
+            self._run(once, self._outputs)
+        self._operations = self._scheduled([number for number in program.operations if not fixed[number]], kept)
         for number, is_fixed in enumerate(fixed):
-            if is_fixed and number not in needed:
+            if is_fixed and number not in kept:
                 self._outputs[number] = None
-        last_reader: dict[int, _Operation] = {}
-        for operation in self._operations:
-            for operand in operation.operands:
-                last_reader[operand] = operation
-        for operand, operation in last_reader.items():
-            if not fixed[operand]:
-                operation.dead.append(operand)
+
+    def _scheduled(self, numbers: Sequence[int], kept: set[int]) -> list[_Operation]:
+        """These nodes' operations, each followed by the release of what nobody reads any more."""
+        dead = last_reads(self.program, numbers, kept)
+        planned = {operation.number: operation for operation in self._every_operation}
+        return [replace(planned[number], dead=dead.get(number, [])) for number in numbers]
 
     def _run(self, operations: Sequence[_Operation], outputs: list[torch.Tensor | None]) -> None:
         try:
@@ -178,14 +170,3 @@ def _plan(program: Program) -> list[_Operation]:
                 kernels[key] = PLANNERS[descriptor.kind](descriptor)
         operations.append(_Operation(number, kernels[key], node.operands))
     return operations
-
-
-def _independent_of_state(program: Program) -> list[bool]:
-    fixed: list[bool] = []
-    for node in program.nodes:
-        descriptor = program.descriptors[node.descriptor]
-        if descriptor.kind is Kind.INPUT:
-            fixed.append(descriptor.source is not Source.STATE)
-        else:
-            fixed.append(all(fixed[operand] for operand in node.operands))
-    return fixed

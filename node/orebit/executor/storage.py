@@ -30,18 +30,21 @@ def hold(given: Given, spec: TensorSpec, name: str) -> torch.Tensor:
         ExecutionError: when type or shape are not what the program declares.
     """
     tensor = given if isinstance(given, torch.Tensor) else _from_numpy(given)
-    if tensor.dtype == torch.bool:
+    if tensor is not None and tensor.dtype == torch.bool:
         tensor = tensor.view(torch.uint8)
-    if tensor.dtype != spec.dtype.torch or tuple(tensor.shape) != spec.shape:
+    if tensor is None or tensor.dtype != spec.dtype.torch or tuple(tensor.shape) != spec.shape:
         raise ExecutionError(
-            f"{name} is {tensor.dtype}{list(tensor.shape)}, but the program declares "
+            f"{name} is {given.dtype}{list(given.shape)}, but the program declares "
             f"{spec.dtype.label}{list(spec.shape)}; pass the tensor that the shard names"
         )
     tensor = tensor.detach().contiguous()
     return tensor.to(torch.int32) if spec.dtype is DType.U16 else tensor
 
 
-def _from_numpy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.Tensor:
+def _from_numpy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.Tensor | None:
+    """The same memory; None for what torch cannot hold, such as objects or another byte order."""
+    if not array.dtype.isnative or array.dtype.kind not in "biufc":
+        return None
     with _FILTERS, warnings.catch_warnings():
         # Constants are often read-only maps of files; nothing here writes to what it was given.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

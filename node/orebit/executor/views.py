@@ -16,6 +16,8 @@ Reader = Callable[[torch.Tensor], torch.Tensor]
 # Positions of small views are kept from step to step; those of larger ones are computed again.
 _KEPT_POSITIONS = 1 << 18
 _PADDING_LIMIT = 4
+# A position and whether it is valid.
+_POSITION_BYTES = 9
 
 
 def plan_reader(operand: Operand, space: Sequence[int]) -> Reader:
@@ -24,15 +26,36 @@ def plan_reader(operand: Operand, space: Sequence[int]) -> Reader:
     Its result has the space's rank; an axis that the map does not depend on has extent 1. It may be a strided view.
     """
     axes = operand.map.axes
-    reduced = [extent if _depends(axes, k) else 1 for k, extent in enumerate(space)]
+    reduced = _reduced(axes, space)
     if operand.map.in_range(space, operand.shape):
         return _strided(axes, operand.shape, reduced)
-    if all(axis.divisor == 1 for axis in axes) and operand.shape:
-        bounds = [axis.bounds(space) for axis in axes]
-        padded = [high - low + 1 for low, high in bounds]
-        if prod(padded) <= _PADDING_LIMIT * (operand.size + prod(reduced)):
-            return _padded(operand, bounds, padded, reduced)
+    bounds = [axis.bounds(space) for axis in axes]
+    padded = [high - low + 1 for low, high in bounds]
+    if _is_padding(operand, padded, reduced):
+        return _padded(operand, bounds, padded, reduced)
     return _indexed(operand, reduced)
+
+
+def kept_bytes(operand: Operand, space: Sequence[int]) -> int:
+    """Bytes that `plan_reader`'s function keeps from step to step, at most."""
+    axes = operand.map.axes
+    reduced = _reduced(axes, space)
+    if len(axes) != len(operand.shape) or operand.map.in_range(space, operand.shape):
+        return 0
+    padded = [high - low + 1 for low, high in (axis.bounds(space) for axis in axes)]
+    read = prod(reduced)
+    return 0 if read > _KEPT_POSITIONS or _is_padding(operand, padded, reduced) else read * _POSITION_BYTES
+
+
+def _reduced(axes: Sequence[AxisMap], space: Sequence[int]) -> list[int]:
+    return [extent if _depends(axes, k) else 1 for k, extent in enumerate(space)]
+
+
+def _is_padding(operand: Operand, padded: Sequence[int], reduced: Sequence[int]) -> bool:
+    """Whether the map reads its source with a border that is worth making."""
+    if not operand.shape or any(axis.divisor != 1 for axis in operand.map.axes):
+        return False
+    return prod(padded) <= _PADDING_LIMIT * (operand.size + prod(reduced))
 
 
 def _depends(axes: Sequence[AxisMap], k: int) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from program_agreement import disagreement
 from random_programs import RandomProgram, as_array, as_list
 
 from orebit.executor import elementwise, integers, interpreter, views
@@ -35,6 +36,11 @@ def check_seed(seed: int) -> None:
 def test_executor_agrees_with_the_oracle_on_random_programs(block: int) -> None:
     for seed in range(block * 25, block * 25 + 25):
         check_seed(seed)
+
+
+def test_rows_gathered_by_a_transposed_index_are_row_major() -> None:
+    for seed in (14798, 17661):
+        assert disagreement(ReferenceExecutor, seed) is None
 
 
 def test_chunks_and_recomputed_positions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
