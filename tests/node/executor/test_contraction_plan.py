@@ -49,11 +49,24 @@ def planned(program: Program) -> Contraction:
     return contraction
 
 
+def quantised_by(side: Side, read: np.ndarray, e: np.ndarray) -> np.ndarray:
+    assert side.quantise is not None
+    macro = side.quantise.macro
+    with np.errstate(all="ignore"):
+        factor = ((macro.bits - 1 - e.astype(np.int64) + 127) << 23).astype(np.uint32).view(np.float32)
+        scaled = np.nan_to_num(np.rint(read * factor), nan=0.0, posinf=1e9, neginf=-1e9)
+    return np.where(e == 129, 0, np.clip(scaled, -macro.limit, macro.limit)).astype(np.int64)
+
+
 def buffer(side: Side, values: list[np.ndarray]) -> np.ndarray:
     """What the side's strided read runs over, flat."""
     source = values[side.node].reshape(side.read.source)
     if not side.read.embedded:
         return source.reshape(-1)
+    if side.quantise is not None:
+        axes = tuple(range(source.ndim))
+        source = quantised_by(side, source.reshape(-1), exponents(side.quantise.scale, axes, source.shape, values))
+        source = source.reshape(side.read.source)
     return embedded(source, side.read).reshape(-1)
 
 
@@ -76,13 +89,8 @@ def matrix(contraction: Contraction, side: Side, lanes: tuple[int, ...], values:
     axes = product.batch + lanes + product.depth
     extents = [product.space[k] for k in axes]
     read = buffer(side, values)[side.read.base + positions([side.read.strides[k] for k in axes], extents)]
-    if side.quantise is not None:
-        _, found, scale = side.quantise
-        e = exponents(scale, axes, product.space, values).astype(np.int64)
-        with np.errstate(all="ignore"):
-            factor = ((found.bits - 1 - e + 127) << 23).astype(np.uint32).view(np.float32)
-            scaled = np.nan_to_num(np.rint(read * factor), nan=0.0, posinf=1e9, neginf=-1e9)
-        read = np.where(e == 129, 0, np.clip(scaled, -found.limit, found.limit)).astype(np.int64)
+    if side.quantise is not None and not side.read.embedded:
+        read = quantised_by(side, read, exponents(side.quantise.scale, axes, product.space, values))
     batch, depth = product.count(product.batch), product.count(product.depth)
     return read.astype(np.int64).reshape(batch, -1, depth)
 

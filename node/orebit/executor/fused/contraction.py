@@ -17,7 +17,7 @@ from orebit.executor.fused.contraction_reads import Read, plan_read
 from orebit.executor.ranges import Range, output_range
 from orebit.executor.views import row_major
 from orebit.numerics.types import DType
-from orebit.program.descriptor import Descriptor, Kind
+from orebit.program.descriptor import Descriptor, Kind, Operand
 from orebit.program.graph import Program
 
 
@@ -64,6 +64,24 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """A quantise map computed beside a product.
+
+    Attributes:
+        node: the map.
+        macro: what it is.
+        dtype: of the integers, were they stored.
+        scale: the exponents, over the dot's space; over the axes of the source where that is embedded, since it is
+            then quantised on its way into the buffer.
+    """
+
+    node: int
+    macro: Quantise
+    dtype: DType
+    scale: Scale
+
+
+@dataclass(frozen=True)
 class Side:
     """One operand of a product.
 
@@ -72,14 +90,14 @@ class Side:
         dtype: its type.
         read: where its elements lie over the dot's space.
         reach: the greatest proven magnitude of the integers multiplied.
-        quantise: the map computed while packing, its node's number and its exponents; None for integers.
+        quantise: the map computed while embedding or packing; None for integers.
     """
 
     node: int
     dtype: DType
     read: Read
     reach: int
-    quantise: tuple[int, Quantise, Scale] | None = None
+    quantise: Quantised | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +129,7 @@ class Contraction:
     @property
     def absorbed(self) -> tuple[int, ...]:
         """Nodes computed here and never stored, beside the output: quantise maps and the dot under a rescale map."""
-        quantised = [side.quantise[0] for side in (self.left, self.right) if side.quantise is not None]
+        quantised = [side.quantise.node for side in (self.left, self.right) if side.quantise is not None]
         return tuple(dict.fromkeys(quantised + ([] if self.rescale is None else [self.dot])))
 
     @property
@@ -121,7 +139,7 @@ class Contraction:
         for side in (self.left, self.right):
             read.append(side.node)
             if side.quantise is not None:
-                read.append(side.quantise[2].node)
+                read.append(side.quantise.scale.node)
         return tuple(dict.fromkeys(read + [scale.node for scale in self.scales]))
 
 
@@ -134,7 +152,7 @@ def plan(around: Surroundings, number: int) -> Contraction | None:
     product, kernel = classify(descriptor), kernel_of(descriptor, around.reads(number))
     if product is None or kernel is None:
         return None
-    sides = [_side(around, number, position, product, kernel) for position in range(2)]
+    sides = [_side(around, number, position, product) for position in range(2)]
     left, right = sides[product.left], sides[product.right]
     rescale = _absorbed_rescale(around, number, product)
     if rescale is None:
@@ -143,30 +161,53 @@ def plan(around: Surroundings, number: int) -> Contraction | None:
     return Contraction(number, product, kernel, left, right, node, bits, scales)
 
 
-def _side(around: Surroundings, dot: int, position: int, product: Product, kernel: Kernel) -> Side:
+def _side(around: Surroundings, dot: int, position: int, product: Product) -> Side:
     program = around.program
     node = program.nodes[dot].operands[position]
     read = product.reads[position]
     low, high = around.ranges[node]
     plain = Side(node, program.descriptor(node).dtype, read, max(abs(low), abs(high), abs(read.fill)))
-    found = quantise_of(program.descriptor(node))
-    # A window reads an element many times: it is quantised once, before. So is what several nodes read.
-    if found is None or around.readers(node) != [dot] or node in around.kept or _overlaps(read, product):
-        return plain
     made = program.descriptor(node)
-    source, exponent = (program.nodes[node].operands[k] for k in (found.source, found.exponent))
-    scale = _scale_through(made, found, program.descriptor(dot), position, product.space)
-    if scale is None or not _reads_whole(made, found.source) or any(scale[1][k] for k in product.depth):
+    found = quantise_of(made)
+    # What several nodes read is quantised once, before.
+    if found is None or around.readers(node) != [dot] or node in around.kept or not _reads_whole(made, found.source):
         return plain
-    return Side(source, DType.F32, read, plain.reach, (node, found, Scale(exponent, *scale)))
+    source, exponent = (program.nodes[node].operands[k] for k in (found.source, found.exponent))
+    operand = program.descriptor(dot).operands[position]
+    placed = _source_scale(made, found, operand) if read.embedded else _lane_scale(made, found, operand, read, product)
+    if placed is None:
+        return plain
+    return Side(source, DType.F32, read, plain.reach, Quantised(node, found, made.dtype, Scale(exponent, *placed)))
 
 
-def _overlaps(read: Read, product: Product) -> bool:
-    """Whether some element is read at more than one point, or the source must be embedded first."""
+Placed = tuple[int, tuple[int, ...]]
+
+
+def _source_scale(made: Descriptor, found: Quantise, operand: Operand) -> Placed | None:
+    """Base and strides of the exponents over the source's axes, the same along each of its rows."""
+    exponents = plan_read(made.operands[found.exponent], made.shape)
+    if exponents is None or exponents.embedded or operand.shape != made.shape or not made.shape:
+        return None
+    return None if exponents.strides[-1] else (exponents.base, exponents.strides)
+
+
+def _lane_scale(made: Descriptor, found: Quantise, operand: Operand, read: Read, product: Product) -> Placed | None:
+    """Base and strides of the exponents over the dot's space, the same along the depth."""
     points = 1
     for k, extent in enumerate(product.space):
         points *= extent if read.strides[k] else 1
-    return read.embedded or points > read.size
+    # A window reads an element many times: it is quantised once, before.
+    if points > read.size:
+        return None
+    exponents = plan_read(made.operands[found.exponent], made.shape)
+    if exponents is None or exponents.embedded or operand.shape != made.shape:
+        return None
+    base, strides = exponents.base, [0] * len(product.space)
+    for step, axis in zip(exponents.strides, operand.map.axes, strict=True):
+        base += step * axis.offset
+        for k, coefficient in enumerate(axis.coefficients):
+            strides[k] += step * coefficient if product.space[k] > 1 else 0
+    return None if any(strides[k] for k in product.depth) else (base, tuple(strides))
 
 
 def _reads_whole(descriptor: Descriptor, position: int) -> bool:
@@ -178,22 +219,6 @@ def _reads_whole(descriptor: Descriptor, position: int) -> bool:
     return all(
         stride == step for stride, step, extent in zip(read.strides, steps, descriptor.shape, strict=True) if extent > 1
     )
-
-
-def _scale_through(
-    made: Descriptor, found: Quantise, dot: Descriptor, position: int, space: Sequence[int]
-) -> tuple[int, tuple[int, ...]] | None:
-    """Base and strides, over the dot's space, of the exponents of a quantise map that the dot reads."""
-    operand = dot.operands[position]
-    exponents = plan_read(made.operands[found.exponent], made.shape)
-    if exponents is None or exponents.embedded or operand.shape != made.shape:
-        return None
-    base, strides = exponents.base, [0] * len(space)
-    for step, axis in zip(exponents.strides, operand.map.axes, strict=True):
-        base += step * axis.offset
-        for k, coefficient in enumerate(axis.coefficients):
-            strides[k] += step * coefficient if space[k] > 1 else 0
-    return base, tuple(strides)
 
 
 def _absorbed_rescale(around: Surroundings, dot: int, product: Product) -> tuple[int, int, tuple[Scale, ...]] | None:

@@ -1,0 +1,123 @@
+"""How a product is cut into parts: which sides are packed whole before, and the blocks that a part multiplies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orebit.executor.fused.contraction import Contraction, Side
+from orebit.executor.fused.contraction_kernels import Arithmetic
+from orebit.executor.fused.contraction_layout import Layout, lay_out
+from orebit.executor.fused.contraction_reads import Positions, positions
+
+# What one part packs for itself, at most; contraction.c keeps this much on the stack.
+SCRATCH = 512 << 10
+# A block of packed rows that stays in the second-level cache while columns pass by, and one of columns.
+ROW_BLOCK = 256 << 10
+COLUMN_BLOCK = 192 << 10
+# Fewer parts than this leave threads idle.
+LEAST_PARTS = 16
+# A product this deep with this few results is cut along its depth.
+DEEP, FEW = 4096, 1 << 17
+PARTIAL = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The packed form that a machine's kernel takes: element type, lanes in a panel of rows and of columns, and the
+    unit that packed depths are padded to."""
+
+    arithmetic: Arithmetic
+    row_panel: int
+    column_panel: int
+    depth_unit: int
+
+    @property
+    def element(self) -> int:
+        """Bytes of a packed number."""
+        return {Arithmetic.INT8: 1, Arithmetic.INT16: 2, Arithmetic.FLOAT64: 8}[self.arithmetic]
+
+    def padded(self, depth: int) -> int:
+        return -(-depth // self.depth_unit) * self.depth_unit
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Blocks of one part, in rows and columns; sides packed before (with the outer positions of distinct matrices);
+    for a deep product the depth of a chunk (a part of its own) and of what is packed at once, else 0."""
+
+    layout: Layout
+    row_block: int
+    column_block: int
+    left_distinct: Positions | None
+    right_distinct: Positions | None
+    left_matrix: Positions
+    right_matrix: Positions
+    chunk: int = 0
+    depth_block: int = 0
+
+    @property
+    def chunks(self) -> int:
+        depth = self.layout.counts[3]
+        return -(-depth // self.chunk) if self.chunk else 0
+
+
+def schedule(contraction: Contraction, form: Format) -> Schedule:
+    """The parts of a contraction for a machine whose kernels take `form`."""
+    layout = lay_out(contraction.product)
+    outer, rows, columns, depth = layout.counts
+    left_matrix, left_distinct = _matrices(layout, contraction.left)
+    right_matrix, right_distinct = _matrices(layout, contraction.right)
+    tall, wide = _up(rows, form.row_panel), _up(columns, form.column_panel)
+    line = form.padded(depth) * form.element
+    if depth >= DEEP and outer * rows * columns <= FEW and (tall + wide) * form.depth_unit * 64 <= SCRATCH:
+        return _deep(layout, form, left_matrix, right_matrix)
+
+    def made(row_block: int, column_block: int, left: bool, right: bool) -> Schedule:
+        packed = left_distinct if left else None, right_distinct if right else None
+        return Schedule(layout, row_block, column_block, *packed, left_matrix, right_matrix)
+
+    many = outer >= LEAST_PARTS // 2
+    if many and len(left_distinct) == outer and (tall + wide) * line <= SCRATCH:
+        return made(tall, wide, False, False)
+    block = _down(SCRATCH * 3 // 4 // line, form.column_panel)
+    if _windows(layout, contraction.right) and block >= form.column_panel:
+        most = _up(-(-outer * columns // LEAST_PARTS), form.column_panel)
+        return made(tall, min(block, wide, max(most, form.column_panel)), True, False)
+    row_block = min(max(_down(ROW_BLOCK // line, form.row_panel), form.row_panel), tall)
+    column_block = min(max(_down(COLUMN_BLOCK // line, form.column_panel), form.column_panel), wide)
+    return made(row_block, column_block, True, True)
+
+
+def _deep(layout: Layout, form: Format, left: Positions, right: Positions) -> Schedule:
+    outer, rows, columns, depth = layout.counts
+    tall, wide = _up(rows, form.row_panel), _up(columns, form.column_panel)
+    block = max(_down(SCRATCH // ((tall + wide) * form.element), form.depth_unit), form.depth_unit)
+    chunks = max(min(LEAST_PARTS, PARTIAL // (8 * outer * rows * columns), depth // 1024), 1)
+    chunk = _up(-(-depth // chunks), form.depth_unit)
+    return Schedule(layout, tall, wide, None, None, left, right, chunk, min(block, chunk))
+
+
+def _matrices(layout: Layout, side: Side) -> tuple[Positions, Positions]:
+    """For each outer position the number of the side's matrix it takes, and an outer position of each matrix."""
+    space, axes = layout.product.space, layout.outer
+    read = positions([side.read.strides[k] for k in axes], [space[k] for k in axes])
+    _, first, number = np.unique(read, return_index=True, return_inverse=True)
+    return number.astype(np.int64).reshape(-1), first.astype(np.int64)
+
+
+def _windows(layout: Layout, side: Side) -> bool:
+    """Whether packing this side whole would hold some of its elements several times."""
+    points = 1
+    for k, extent in enumerate(layout.product.space):
+        points *= extent if side.read.strides[k] else 1
+    return points > 2 * side.read.size
+
+
+def _up(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
+
+
+def _down(count: int, unit: int) -> int:
+    return count // unit * unit
