@@ -23,6 +23,7 @@ from orebit.errors import OrebitError, TraceError
 from orebit.program.tracing_decompositions import composite_operations, hidden_mutations, plain_kernels
 from orebit.program.tracing_hyperparameters import ScalarTable, hyperparameters, install
 from orebit.program.tracing_location import META, LocationMode, failing_line
+from orebit.program.tracing_randomness import Sites
 from orebit.program.tracing_snapshot import copy_into, restored, seed_everything
 
 Batch = tuple[torch.Tensor, ...]
@@ -156,9 +157,9 @@ def capture(step: Traceable, batches: tuple[Batch, Batch]) -> CapturedStep:
         trial = _Trial(step, initial)
         first, second = trial.trace(batches[0], (0, 0, 0), 0), trial.trace(batches[1], (1, 1, 1), 1)
         _refuse_difference(trial, batches, first, second)
-        graph = _functional(first.graph, [*initial.values(), *batches[0]], len(initial))
+        first.sites.refuse_shared(second.sites, step.source)
         state = tuple(StateTensor(name, value) for name, value in initial.items())
-        return CapturedStep(graph, state, first.scalars, settings)
+        return CapturedStep(first.graph, state, first.scalars, settings)
 
 
 def _check_tensors(step: Traceable) -> None:
@@ -216,8 +217,10 @@ def _make_state(step: Traceable, batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def _run_eagerly(step: Traceable, batch: Batch) -> None:
+    mode = LocationMode(step.model, step.source)
     try:
-        step.run(batch)
+        with mode, plain_kernels():
+            step.run(fresh(batch))
     except OrebitError:
         raise
     except Exception as error:  # whatever the user's own code raises
@@ -226,6 +229,13 @@ def _run_eagerly(step: Traceable, batch: Batch) -> None:
             f"the job at {step.source} fails on a batch of its own data ({shapes}), in {failing_line(error)}:"
             f" {type(error).__name__}: {error}"
         ) from error
+    finally:
+        mode.sites.restore_generators()
+
+
+def fresh(batch: Batch) -> Batch:
+    """The same rows in tensors that no other run has touched."""
+    return tuple(tensor.detach().clone() for tensor in batch)
 
 
 def _trained(step: Traceable) -> dict[str, torch.nn.Parameter]:
@@ -236,6 +246,7 @@ def _trained(step: Traceable) -> dict[str, torch.nn.Parameter]:
 class _Trace:
     graph: fx.GraphModule
     scalars: ScalarTable
+    sites: Sites
 
 
 class _Trial:
@@ -262,7 +273,7 @@ class _Trial:
 
         try:
             with fx_traceback.preserve_node_meta(), plain_kernels(), _quiet():
-                graph = make_fx(run, decomposition_table=hidden_mutations(), tracing_mode="real")(tensors, batch)
+                graph = make_fx(run, decomposition_table=hidden_mutations(), tracing_mode="real")(tensors, fresh(batch))
         except OrebitError:
             raise
         except Exception as error:  # torch's refusals have no common type
@@ -272,7 +283,9 @@ class _Trial:
                 group.update(setting)
             step.model.zero_grad(set_to_none=True)
             copy_into(tensors, self._values())
-        return _Trace(graph, scalars)
+        functional = _functional(graph, [*self._values(), *batch], len(tensors))
+        mode.sites.restore_generators()
+        return _Trace(functional, scalars, mode.sites)
 
     def _values(self) -> list[torch.Tensor]:
         return list(self.initial.values())
@@ -327,7 +340,10 @@ def _described(trace: _Trace) -> list[tuple[str, str]]:
 
 def _describe(node: fx.Node, numbers: dict[fx.Node, int], trace: _Trace) -> str:
     if node.op == "get_attr":
-        tensor = getattr(trace.graph, str(node.target)).detach()
+        held = getattr(trace.graph, str(node.target))
+        if not isinstance(held, torch.Tensor):
+            return "a generator"
+        tensor = held.detach()
         return f"constant {tensor.dtype}{list(tensor.shape)} {hash(tensor.numpy().tobytes())}"
 
     def text(argument: Any) -> str:

@@ -33,6 +33,19 @@ DECOMPOSED: list[Any] = [
     aten.smooth_l1_loss,
     aten.smooth_l1_loss_backward,
     aten.stack,
+    aten.hardsigmoid,
+    aten.hardsigmoid_backward,
+    aten.hardswish,
+    aten.hardswish_backward,
+    aten.hardshrink,
+    aten.hardshrink_backward,
+    aten.softshrink,
+    aten.softshrink_backward,
+    aten._prelu_kernel,
+    aten._prelu_kernel_backward,
+    aten.glu,
+    aten.glu_backward,
+    aten.threshold,
 ]
 # Those written out by functions of ours, which are called with the operation's arguments (see `decomposes`).
 WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {}

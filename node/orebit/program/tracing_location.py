@@ -13,12 +13,15 @@ import torch.fx.traceback as fx_traceback
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orebit.errors import TraceError
+from orebit.program.tracing_randomness import SITE, Sites
 
 TORCH_FOLDER = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 META = "orebit_location"
 
 aten = torch.ops.aten
+# An overload whose name is a word of Python's cannot stand in the code that a graph is compiled to.
+RANDOM_FROM = getattr(aten.random_, "from")
 # Operations whose result, or whose result's shape, is known only when they run.
 DATA_DEPENDENT = {
     "aten._local_scalar_dense": "a tensor's value is read as a Python number (.item(), float(), bool(), if)",
@@ -35,7 +38,8 @@ DATA_DEPENDENT = {
 
 class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Notes for every operation the line it comes from, in the graph node's metadata; for one of the backward pass,
-    the line of the forward operation that it differentiates. Refuses what depends on data."""
+    the line of the forward operation that it differentiates; for a random one its site. Refuses what depends on data.
+    """
 
     def __init__(self, model: torch.nn.Module, fallback: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -43,13 +47,17 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         self._fallback = fallback
         self._forward: dict[int, str] = {}
         self.latest = fallback
+        self.sites = Sites()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.latest = self._locate()
         _refuse_data_dependent(func, args, self.latest)
-        fx_traceback.current_meta["custom"] = {META: self.latest}
+        site = self.sites.number(func, args, kwargs or {})
+        fx_traceback.current_meta["custom"] = {META: self.latest} | ({} if site is None else {SITE: site})
+        if func is RANDOM_FROM:
+            return args[0].copy_(torch.randint(args[1], args[2], args[0].shape))
         return func(*args, **(kwargs or {}))
 
     def _locate(self) -> str:

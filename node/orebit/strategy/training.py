@@ -19,7 +19,7 @@ from orebit.program.evaluation import Evaluation, trace_evaluation
 from orebit.program.graph import Program
 from orebit.program.lowering.batches import positions, rows_of, shuffled, unpacked
 from orebit.program.lowering.captured import Bindings
-from orebit.program.lowering.context import DEFAULT_BITS, Lowering
+from orebit.program.lowering.context import DEFAULT_BITS, Lowering, Randomness
 from orebit.program.lowering.tensor import Tensor
 from orebit.program.tracing import CapturedStep, TrainingStep, capture, state_dict_names
 from orebit.program.tracing_data import Dataset, read_dataset, warn_spare_rows
@@ -225,7 +225,8 @@ def _assemble(
         for table, column in zip(tables, dataset.columns, strict=True)
     ]
     bindings = Bindings(lowering, captured)
-    results = [lowering.map(lambda s: s + 1, state[0]), *bindings.lower([*state[1:-1], *columns])]
+    draws = Randomness(seed, worker, state[0])
+    results = [lowering.map(lambda s: s + 1, state[0]), *bindings.lower([*state[1:-1], *columns], draws)]
     new_state = [lowering.value(made, old.shape) for made, old in zip(results, state, strict=True)]
     program = builder.finish(new_state)
     return TracedTraining(

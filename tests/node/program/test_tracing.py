@@ -154,11 +154,6 @@ def test_what_depends_on_data_is_refused_by_name(function: Any, operation: str) 
     assert operation in message and f"{__file__}:" in message
 
 
-def test_random_operations_are_refused_by_name() -> None:
-    assert "randomness inside a step" in refusal(lambda x: F.dropout(x, 0.5))
-    assert "randomness inside a step" in refusal(lambda x: x + torch.randn(16, 3))
-
-
 def test_a_trainable_parameter_that_reaches_nothing_is_refused() -> None:
     model = perceptron()
     model.register_parameter("spare", nn.Parameter(torch.zeros(2)))

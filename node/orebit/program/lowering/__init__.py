@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orebit.program.lowering import convolution, elementwise, losses, matrix, normalisation, reductions, views
+from orebit.program.lowering import convolution, elementwise, losses, matrix, normalisation, randomness, reductions, views
 from orebit.program.lowering.context import DEFAULT_BITS, Lowering
 from orebit.program.lowering.graph import lower_graph
 from orebit.program.lowering.registry import LOWERINGS, lowers, supported
@@ -20,6 +20,7 @@ __all__ = [
     "lowers",
     "matrix",
     "normalisation",
+    "randomness",
     "reductions",
     "supported",
     "views",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from orebit.errors import TraceError
 from orebit.numerics.types import DType
-from orebit.program.lowering.context import Lowering
+from orebit.program.lowering.context import Lowering, Randomness
 from orebit.program.lowering.graph import lower_graph
 from orebit.program.lowering.tensor import Tensor
 from orebit.program.tracing import CapturedStep, location
@@ -36,12 +36,13 @@ class Bindings:
     def formulas(self) -> list[str]:
         return list(self._scalars)
 
-    def lower(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The graph's outputs for these placeholders.
+    def lower(self, inputs: Sequence[Tensor], randomness: Randomness | None = None) -> list[Tensor]:
+        """The graph's outputs for these placeholders; `randomness` where random numbers may be drawn.
 
         Raises:
             TraceError: for an operation without a lowering.
         """
+        self._lowering.randomness = randomness
         return lower_graph(
             self._lowering,
             self._step.graph,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from orebit.errors import TraceError
 from orebit.numerics.types import DType
@@ -11,6 +12,15 @@ from orebit.program.expression import ExpressionBuilder, Scalar
 from orebit.program.lowering.tensor import Tensor
 
 DEFAULT_BITS = 15
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """What random numbers of a step are functions of, beside the site of the draw and the element: i64, rank 0."""
+
+    seed: Tensor
+    worker: Tensor
+    step: Tensor
 
 
 class Lowering:
@@ -27,6 +37,9 @@ class Lowering:
         # What torch made of the operation at hand, while a graph is lowered.
         self.result_type: DType | None = None
         self.result_is_mask = False
+        self.site: int | None = None
+        # None where a program draws nothing.
+        self.randomness: Randomness | None = None
 
     def map(
         self,

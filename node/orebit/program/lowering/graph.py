@@ -15,12 +15,15 @@ from orebit.program.lowering.context import Lowering
 from orebit.program.lowering.registry import LOWERINGS
 from orebit.program.lowering.tensor import Tensor
 from orebit.program.lowering.views import program_type
+from orebit.program.tracing_randomness import site_of
 
 ADVICE = {
-    "native_dropout": "randomness inside a step is not lowered yet; remove the dropout",
-    "bernoulli": "randomness inside a step is not lowered yet; remove the dropout",
-    "rand": "randomness inside a step is not lowered yet; draw it beforehand and give it as data",
-    "normal": "randomness inside a step is not lowered yet; draw it beforehand and give it as data",
+    "poisson": "draw it beforehand and give it as data",
+    "gamma": "draw it beforehand and give it as data",
+    "binomial": "sum draws of torch.bernoulli, or draw it beforehand and give it as data",
+    "geometric": "take the floor of torch.empty(...).exponential_() / -log(1 - p)",
+    "log_normal": "take torch.exp of a normal draw",
+    "rrelu": "use leaky ReLU",
     "native_batch_norm": "batch normalisation is not lowered yet; remove it or normalise the data beforehand",
     "embedding": "embeddings are not lowered yet; give one-hot rows to a Linear layer",
     "pow": "write exp(k * log(x)), or multiply",
@@ -57,7 +60,9 @@ def lower_graph(
         if node.op == "placeholder":
             made[node] = next(remaining)
         elif node.op == "get_attr":
-            made[node] = constant(getattr(graph, str(node.target)).detach())
+            held = getattr(graph, str(node.target))
+            # A generator is none of a draw's arguments here: its site says all.
+            made[node] = constant(held.detach()) if isinstance(held, torch.Tensor) else None
         elif node.op == "output":
             return [made[result] for result in node.args[0]]
         elif not _is_bookkeeping(node):
@@ -98,6 +103,7 @@ def _lower_node(
         dtype = _result_dtype(node)
         lowering.result_type = None if dtype is None else program_type(dtype)
         lowering.result_is_mask = dtype is torch.bool
+        lowering.site = site_of(node)
         return function(lowering, *arguments, **named)
     except OrebitError as error:
         raise TraceError(f"{node.target} at {location(node)} cannot be lowered: {error}") from error
