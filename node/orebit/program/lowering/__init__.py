@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from orebit.program.lowering import convolution, elementwise, losses, matrix, normalisation, randomness, reductions, views
+from orebit.program.lowering import (
+    activations,
+    convolution,
+    elementary,
+    elementwise,
+    losses,
+    matrix,
+    normalisation,
+    randomness,
+    reductions,
+    views,
+)
 from orebit.program.lowering.context import DEFAULT_BITS, Lowering
 from orebit.program.lowering.graph import lower_graph
 from orebit.program.lowering.registry import LOWERINGS, lowers, supported
@@ -13,7 +24,9 @@ __all__ = [
     "LOWERINGS",
     "Lowering",
     "Tensor",
+    "activations",
     "convolution",
+    "elementary",
     "elementwise",
     "losses",
     "lower_graph",

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from orebit.errors import TraceError
 from orebit.numerics import functions
 from orebit.numerics.types import DType
 from orebit.program.expression import Scalar
@@ -99,22 +98,6 @@ def div(lowering: Lowering, a: Argument, b: Argument) -> Tensor:
 @lowers(aten.lerp.Scalar, aten.lerp.Tensor)
 def lerp(lowering: Lowering, start: Tensor, end: Tensor, weight: Argument) -> Tensor:
     return as_float(lowering, lambda x, y, w: x + (y - x) * w, start, end, weight)
-
-
-@lowers(aten.pow.Tensor_Scalar)
-def power(lowering: Lowering, a: Tensor, exponent: Argument) -> Tensor:
-    forms: dict[float, Callable[[Scalar], Scalar]] = {
-        2.0: lambda x: x * x,
-        3.0: lambda x: x * x * x,
-        0.5: lambda x: x.sqrt(),
-        -0.5: lambda x: 1.0 / x.sqrt(),
-        -1.0: lambda x: 1.0 / x,
-        1.0: lambda x: x,
-    }
-    form = None if isinstance(exponent, Tensor) else forms.get(float(exponent))
-    if form is None:
-        raise TraceError("a power other than 2, 3, 0.5, -0.5 or -1 has no lowering; write exp(k * log(x))")
-    return apply(lowering, form, a) if exponent in (2, 3) else as_float(lowering, form, a)
 
 
 @lowers(aten.neg.default)

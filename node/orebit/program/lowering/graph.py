@@ -26,9 +26,7 @@ ADVICE = {
     "rrelu": "use leaky ReLU",
     "native_batch_norm": "batch normalisation is not lowered yet; remove it or normalise the data beforehand",
     "embedding": "embeddings are not lowered yet; give one-hot rows to a Linear layer",
-    "pow": "write exp(k * log(x)), or multiply",
     "pool": "pooling is not lowered yet; reshape and take a mean or amax over the new axes",
-    "gelu": "use ReLU, tanh or SiLU",
 }
 
 
