@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo network test lint typecheck test-node test-contracts test-system snapshots slither clean
+.PHONY: setup demo network test bench lint typecheck test-node test-contracts test-system snapshots slither clean
 
 setup:
 	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
@@ -69,6 +69,9 @@ test-node: setup
 
 test-system: setup
 	$(BIN)/python -m pytest tests/system -q -p no:pytest-brownie -n 2 --dist worksteal
+
+bench: setup
+	@$(BIN)/python bench/engine.py
 
 snapshots: setup
 	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py -q

@@ -1,0 +1,265 @@
+"""Time, memory and compilation of training steps, beside plain eager torch float32 and torch.compile float32.
+
+    python bench/engine.py [--executor fused] [--workloads mlp resnet8] [--bits 15 8] [--threads 2]
+
+All engines take the same steps in one run, one after the other in turn; medians are compared. Writes build/bench/engine.json
+and prints a table. Ratios are times over eager float32's: below 1 is faster. A workload that cannot be run is reported with
+the reason. `checkpoint_overhead` is hashing a state once every 100 steps, over those steps, nothing overlapped;
+`memory_ratio` compares peaks above what a process holds before it makes the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from child import save
+from rich.console import Console
+from rich.table import Table
+from rivals import Eager, Orebit, Step, trace
+from workloads import SIZES, WORKLOADS, make
+
+from orebit.errors import OrebitError
+from orebit.executor.run import state_heads
+from orebit.executor.selection import EXECUTORS, load
+
+OUTPUT = Path("build/bench/engine.json")
+CHECKPOINT_INTERVAL = 100
+console = Console()
+Row = dict[str, Any]
+
+
+def device_name() -> str:
+    """The processor, as /proc/cpuinfo has it where there is one."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def interleaved(steps: dict[str, Step], seconds: float, least: int) -> dict[str, float]:
+    """Median seconds of each engine's step, after one to warm up; engines take turns step by step."""
+    for step in steps.values():
+        step()
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(next(iter(taken.values()))) < least:
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            taken[name].append(time.perf_counter() - started)
+    return {name: median(times) for name, times in taken.items()}
+
+
+def compiled(workload: str, row: Row) -> dict[str, Step]:
+    """torch.compile's step, if it can be made here; else the row says why not."""
+    step = Eager(make(workload), compiled=True).step
+    started = time.perf_counter()
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001  # whatever torch.compile dies of, the other engines are still measured
+        row["compile_missing"] = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+        return {}
+    row["torch_compile_seconds"] = time.perf_counter() - started
+    return {"compile": step}
+
+
+def measured(workload: str, bits: int, options: argparse.Namespace) -> Row:
+    """One row of the report."""
+    row: Row = {"workload": workload, "bits": bits, "device": options.device, "executor": options.executor}
+    row.update({key: None for key in ("ratio_eager", "ratio_compile", "checkpoint_overhead", "memory_ratio")})
+    started = time.perf_counter()
+    try:
+        factory = load(options.executor)
+        traced = trace(make(workload), bits)
+        row["trace_seconds"] = time.perf_counter() - started
+        constants, parameters = traced.constants_for(0), traced.parameters(0, 0)
+        own = Orebit.of(factory, traced.program, constants, parameters, traced.initial_state)
+        own.step()
+    except OrebitError as error:
+        row["missing"] = str(error)
+        return row
+    row["nodes"], row["descriptors"] = len(traced.program.nodes), len(traced.program.descriptors)
+    steps: dict[str, Step] = {"orebit": own.step, "eager": Eager(make(workload)).step}
+    if not options.no_compile:
+        steps |= compiled(workload, row)
+    times = interleaved(steps, options.seconds, options.least)
+    row.update({f"{name}_ms": 1000 * taken for name, taken in times.items()})
+    row["ratio_eager"] = times["orebit"] / times["eager"]
+    row["ratio_compile"] = times["orebit"] / times["compile"] if "compile" in times else None
+    row.update(checkpoints(own, times["orebit"]))
+    row.update(in_children(workload, options, traced.program, constants, parameters, traced.initial_state))
+    return row
+
+
+def checkpoints(own: Orebit, step_seconds: float) -> Row:
+    """What hashing one state costs."""
+    state = [np.asarray(tensor) for tensor in own.state]
+    started = time.perf_counter()
+    state_heads(state)
+    seconds = time.perf_counter() - started
+    return {
+        "state_bytes": sum(array.nbytes for array in state),
+        "checkpoint_seconds": seconds,
+        "checkpoint_overhead": seconds / (CHECKPOINT_INTERVAL * step_seconds),
+    }
+
+
+def in_children(
+    workload: str, options: argparse.Namespace, program: Any, constants: Any, parameters: Any, state: Any
+) -> Row:
+    """Peak memory of eager and of the executor; seconds to its first step with an empty cache, and with a full one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save(folder, program, constants=constants, parameters=parameters, state=state)
+        eager = child(workload, folder, "eager", options.threads)
+        cold = child(workload, folder, options.executor, options.threads)
+        warm = child(workload, folder, options.executor, options.threads)
+    return {
+        "memory_bytes": cold["bytes"],
+        "eager_memory_bytes": eager["bytes"],
+        "memory_ratio": cold["bytes"] / eager["bytes"],
+        "compile_seconds": cold["first_step"],
+        "cached_seconds": warm["first_step"],
+    }
+
+
+def child(workload: str, folder: Path, engine: str, threads: int) -> dict[str, float]:
+    """A measurement in another process, whose caches are in `folder`."""
+    script = Path(__file__).with_name("child.py")
+    environment = dict(os.environ, XDG_CACHE_HOME=str(folder / "cache"), OMP_NUM_THREADS=str(threads))
+    command = [sys.executable, str(script), workload, str(folder), engine, str(threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"measuring {workload} by {engine} failed:\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def hashing_rates() -> Row:
+    """Bytes a second of SHA-256 alone and of a tensor's whole commitment."""
+    data = np.random.default_rng(0).integers(0, 256, 64 << 20, dtype=np.uint8)
+    rates: Row = {"workload": "hashing", "bits": None}
+    work: dict[str, Callable[[], object]] = {
+        "sha256_bytes_per_second": lambda: hashlib.sha256(data).digest(),
+        "commitment_bytes_per_second": lambda: state_heads([data]),
+    }
+    for name, run in work.items():
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - started)
+        rates[name] = data.nbytes / median(times)
+    return rates
+
+
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    yield hashing_rates() | {"device": options.device}
+    for workload in options.workloads:
+        for bits in options.bits:
+            yield measured(workload, bits, options)
+    for width in options.sizes:
+        yield measured(f"mlp:{width}", options.bits[0], options)
+
+
+def table(found: list[Row], options: argparse.Namespace) -> Table:
+    made = Table(title=f"{options.executor} on {options.device}, {options.threads} threads; times over eager float32's")
+    headings = (
+        "workload",
+        "bits",
+        "ms",
+        "eager",
+        "of eager",
+        "of compile",
+        "checkpoints",
+        "memory",
+        "compile s",
+        "cached s",
+    )
+    for heading in headings:
+        made.add_column(heading, justify="right")
+    for row in found:
+        if row["workload"] == "hashing":
+            continue
+        if "missing" in row:
+            made.add_row(row["workload"], str(row["bits"]), f"[yellow]{row['missing'][:90]}[/yellow]")
+            continue
+        made.add_row(
+            row["workload"],
+            str(row["bits"]),
+            f"{row['orebit_ms']:.1f}",
+            f"{row['eager_ms']:.1f}",
+            f"{row['ratio_eager']:.2f}",
+            "none" if row["ratio_compile"] is None else f"{row['ratio_compile']:.2f}",
+            f"{row['checkpoint_overhead']:.1%}",
+            f"{row['memory_ratio']:.2f}",
+            f"{row['compile_seconds']:.1f}",
+            f"{row['cached_seconds']:.1f}",
+        )
+    return made
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--executor", choices=EXECUTORS, help="the fastest one here unless given")
+    parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--bits", nargs="+", type=int, default=[15, 8])
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), help="widths of mlp, to see growth")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=20.0, help="of timing, a workload and precision")
+    parser.add_argument("--least", type=int, default=5, help="steps of each engine at least")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    options.device = device_name()
+    options.executor = options.executor or fastest()
+    return options
+
+
+def fastest() -> str:
+    """The fastest executor that this machine has."""
+    for name in EXECUTORS:
+        with contextlib.suppress(OrebitError):
+            load(name)
+            return name
+    raise SystemExit("no executor can be loaded")
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(options.threads)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    found: list[Row] = []
+    for row in rows(options):
+        found.append(row | {"threads": options.threads, "torch": torch.__version__})
+        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        console.print(f"{row['workload']} {row['bits'] or ''}: {row.get('missing') or 'measured'}", highlight=False)
+    console.print(table(found, options))
+    for row in found:
+        if "compile_missing" in row:
+            console.print(f"torch.compile left out for {row['workload']}: {row['compile_missing']}")
+    hashed = found[0]
+    console.print(
+        f"SHA-256 {hashed['sha256_bytes_per_second'] / 1e6:,.0f} MB/s, "
+        f"commitments {hashed['commitment_bytes_per_second'] / 1e6:,.0f} MB/s. Written to {options.output}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""One training step by each engine: plain eager torch, torch.compile, and an Orebit executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from workloads import Workload
+
+from orebit.executor.conformance import Executor, Factory
+from orebit.program.graph import Program
+from orebit.strategy.training import TracedTraining, Training, trace_training
+
+Step = Callable[[], None]
+
+
+def trace(workload: Workload, bits: int) -> TracedTraining:
+    """The workload's training program. Raises OrebitError for what cannot be traced."""
+    return trace_training(
+        Training(
+            model=workload.model,
+            loss=workload.loss,
+            optimizer=workload.optimizer,
+            data=workload.data,
+            steps=100,
+            batch_size=workload.batch,
+            bits=bits,
+        )
+    )
+
+
+class Eager:
+    """The same training as a person writes it in torch, rows taken in a shuffled order as the program does."""
+
+    def __init__(self, workload: Workload, compiled: bool = False) -> None:
+        model, loss = workload.model, workload.loss
+        self.optimizer = workload.optimizer(model.parameters())
+        self.x, self.y = workload.data
+        self.batch = workload.batch
+        self.order = torch.randperm(len(self.x))
+        self.place = 0
+        self.loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda x, y: loss(model(x), y)
+        self.update: Callable[[], Any] = self.optimizer.step
+        if compiled:
+            self.loss_of = torch.compile(self.loss_of)
+            self.update = torch.compile(self.optimizer.step)
+
+    def step(self) -> None:
+        rows = self.order[self.place : self.place + self.batch]
+        self.place = (self.place + self.batch) % (len(self.x) - self.batch + 1)
+        self.optimizer.zero_grad()
+        self.loss_of(self.x[rows], self.y[rows]).backward()
+        self.update()
+
+
+@dataclass
+class Orebit:
+    """A program in an executor, its state carried from step to step."""
+
+    executor: Executor
+    state: Sequence[Any]
+
+    @classmethod
+    def of(cls, factory: Factory, program: Program, constants: Any, parameters: Any, state: Any) -> Orebit:
+        return cls(factory(program, constants, parameters), state)
+
+    def step(self) -> None:
+        self.state = self.executor.step(self.state)
