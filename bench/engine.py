@@ -2,10 +2,10 @@
 
     python bench/engine.py [--executor fused] [--workloads mlp resnet8] [--bits 15 8] [--threads 2]
 
-All engines take the same steps in one run, one after the other in turn; medians are compared. Writes build/bench/engine.json
-and prints a table. Ratios are times over eager float32's: below 1 is faster. A workload that cannot be run is reported with
-the reason. `checkpoint_overhead` is hashing a state once every 100 steps, over those steps, nothing overlapped;
-`memory_ratio` compares peaks above what a process holds before it makes the model.
+All engines take the same steps in one run, one after the other in turn; medians are compared. Prints a table and writes
+build/bench/engine.json. Ratios are times over eager float32's: below 1 is faster. A workload that cannot be run is
+reported with the reason. `checkpoint_overhead` is hashing a state once every 100 steps, over those steps, nothing
+overlapped; `memory_ratio` compares peaks above what a process holds before it makes the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ import torch
 from child import save
 from rich.console import Console
 from rich.table import Table
-from rivals import Eager, Orebit, Step, trace
+from programs import trace
+from rivals import Eager, Orebit, Step
 from workloads import SIZES, WORKLOADS, make
 
 from orebit.errors import OrebitError
@@ -179,26 +180,26 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def table(found: list[Row], options: argparse.Namespace) -> Table:
-    made = Table(title=f"{options.executor} on {options.device}, {options.threads} threads; times over eager float32's")
-    headings = (
+    title = f"{options.executor} on {options.device}, {options.threads} threads; times over eager float32's"
+    made = Table(title=title, box=None)
+    for heading in (
         "workload",
         "bits",
         "ms",
-        "eager",
-        "of eager",
-        "of compile",
-        "checkpoints",
+        "eager ms",
+        "/eager",
+        "/compile",
+        "hashing",
         "memory",
-        "compile s",
-        "cached s",
-    )
-    for heading in headings:
-        made.add_column(heading, justify="right")
+        "first s",
+        "again s",
+    ):
+        made.add_column(heading, justify="right", no_wrap=True)
     for row in found:
         if row["workload"] == "hashing":
             continue
         if "missing" in row:
-            made.add_row(row["workload"], str(row["bits"]), f"[yellow]{row['missing'][:90]}[/yellow]")
+            made.add_row(row["workload"], str(row["bits"]), "none")
             continue
         made.add_row(
             row["workload"],
@@ -252,6 +253,8 @@ def main() -> None:
         console.print(f"{row['workload']} {row['bits'] or ''}: {row.get('missing') or 'measured'}", highlight=False)
     console.print(table(found, options))
     for row in found:
+        if "missing" in row:
+            console.print(f"{row['workload']} at {row['bits']} bits cannot be run: {row['missing']}", highlight=False)
         if "compile_missing" in row:
             console.print(f"torch.compile left out for {row['workload']}: {row['compile_missing']}")
     hashed = found[0]

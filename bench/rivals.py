@@ -11,24 +11,8 @@ from workloads import Workload
 
 from orebit.executor.conformance import Executor, Factory
 from orebit.program.graph import Program
-from orebit.strategy.training import TracedTraining, Training, trace_training
 
 Step = Callable[[], None]
-
-
-def trace(workload: Workload, bits: int) -> TracedTraining:
-    """The workload's training program. Raises OrebitError for what cannot be traced."""
-    return trace_training(
-        Training(
-            model=workload.model,
-            loss=workload.loss,
-            optimizer=workload.optimizer,
-            data=workload.data,
-            steps=100,
-            batch_size=workload.batch,
-            bits=bits,
-        )
-    )
 
 
 class Eager:

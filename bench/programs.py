@@ -1,0 +1,22 @@
+"""Workloads as programs."""
+
+from __future__ import annotations
+
+from workloads import Workload
+
+from orebit.strategy.training import TracedTraining, Training, trace_training
+
+
+def trace(workload: Workload, bits: int) -> TracedTraining:
+    """The workload's training program. Raises OrebitError for what cannot be traced."""
+    return trace_training(
+        Training(
+            model=workload.model,
+            loss=workload.loss,
+            optimizer=workload.optimizer,
+            data=workload.data,
+            steps=100,
+            batch_size=workload.batch,
+            bits=bits,
+        )
+    )
