@@ -19,6 +19,7 @@ from orebit.program.index_map import AxisMap, IndexMap
 from orebit.program.lowering import exact
 from orebit.program.lowering.context import Lowering
 from orebit.program.lowering.tensor import Tensor
+from orebit.program.lowering.windows import laid_out
 
 # As a map, a contraction reads two operands a term; a depthwise kernel of 3 x 3 is one.
 MAP_TERMS = 9
@@ -111,7 +112,7 @@ def _exponents(given: exact.Quantised, factor: Factor, space: Space) -> Tensor:
 def _in_fixed_order(lowering: Lowering, space: Space, left: Factor, right: Factor) -> Tensor:
     points = list(product(*(range(extent) for extent in space.reduction)))
     operands = [
-        _at_point(_laid_out(lowering, factor.tensor), factor.axes, point, space)
+        _at_point(laid_out(lowering, factor.tensor), factor.axes, point, space)
         for factor in (left, right)
         for point in points
     ]
@@ -121,10 +122,6 @@ def _in_fixed_order(lowering: Lowering, space: Space, left: Factor, right: Facto
         return sum(terms[1:], start=terms[0])
 
     return lowering.map(total, *operands, shape=space.output)
-
-
-def _laid_out(lowering: Lowering, tensor: Tensor) -> Tensor:
-    return tensor if tensor.order is not None else lowering.materialise(tensor)
 
 
 def _at_point(tensor: Tensor, axes: Sequence[AxisMap], point: Sequence[int], space: Space) -> Tensor:

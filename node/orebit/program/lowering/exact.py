@@ -78,6 +78,12 @@ def sum_over(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
     The axes are removed."""
     if not tensor.dtype.is_float:
         return _integer_sum(lowering, tensor, dims)
+    given = quantise_for_sum(lowering, tensor, dims)
+    return lowering.map(quantised.sum_rescale, _integer_sum(lowering, given.digits, dims), given.exponents)
+
+
+def quantise_for_sum(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Quantised:
+    """An f32 tensor for exact sums, elements that differ in `dims` only being a group."""
     order = tensor.order
     if order is None:
         tensor = lowering.materialise(tensor)
@@ -89,8 +95,7 @@ def sum_over(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
     )
     shared = spread(exponents, dims).permute(order)
     digits = lowering.map(lambda e, x: quantised.sum_quantise(x, e), shared, base, dtype=DType.I32)
-    total = _integer_sum(lowering, digits.permute(_inverse(order)), dims)
-    return lowering.map(quantised.sum_rescale, total, exponents)
+    return Quantised(digits.permute(_inverse(order)), exponents)
 
 
 def _integer_sum(lowering: Lowering, tensor: Tensor, dims: Sequence[int]) -> Tensor:
