@@ -3,6 +3,7 @@
 
 #include "contraction_quantise.h"
 #include "orebit.h"
+#include "product16.h"
 
 #include <string.h>
 
@@ -189,7 +190,7 @@ static void clear(const struct contraction_side *side, const struct lanes *lanes
 }
 
 static void pack_together(const struct contraction_side *side, int64_t o, int64_t first, int64_t count, int64_t from,
-                          int64_t to, char *packed) {
+                          int64_t to, char *packed, float *norms) {
     struct lanes lanes[PANELS_TOGETHER];
     const int64_t bytes = contraction_packed_bytes(side, 1, to - from);
     for (int64_t p = 0; p < count; p++) {
@@ -202,13 +203,18 @@ static void pack_together(const struct contraction_side *side, int64_t o, int64_
             pack_strip(side, &lanes[p], (first + p) * side->panel, k, end, from, packed + p * bytes);
         }
     }
+    if (side->packed_type != PACKED_I16) return;
+    const int64_t pairs = padded(to - from, side->depth_unit) / 2;
+    for (int64_t p = 0; p < count; p++) {
+        contraction_norms((const int16_t *)(packed + p * bytes), side->panel, pairs, norms + p * NORMS);
+    }
 }
 
 void contraction_pack(const struct contraction_side *side, int64_t o, int64_t first, int64_t last, int64_t from,
-                      int64_t to, void *packed) {
+                      int64_t to, void *packed, float *norms) {
     const int64_t bytes = contraction_packed_bytes(side, 1, to - from);
     for (int64_t p = first; p < last; p += PANELS_TOGETHER) {
         const int64_t count = last - p < PANELS_TOGETHER ? last - p : PANELS_TOGETHER;
-        pack_together(side, o, p, count, from, to, (char *)packed + (p - first) * bytes);
+        pack_together(side, o, p, count, from, to, (char *)packed + (p - first) * bytes, norms + (p - first) * NORMS);
     }
 }

@@ -36,8 +36,11 @@ struct contraction_side {
 /* Bytes of `panels` panels over `depth` terms. */
 int64_t contraction_packed_bytes(const struct contraction_side *side, int64_t panels, int64_t depth);
 
-/* Packs panels [first, last) of outer position `o`, depths [from, to), one panel behind the other. */
+/* Packs panels [first, last) of outer position `o`, depths [from, to), one panel behind the other, with their norms. */
 void contraction_pack(const struct contraction_side *side, int64_t o, int64_t first, int64_t last, int64_t from,
-                      int64_t to, void *packed);
+                      int64_t to, void *packed, float *norms);
+
+/* The NORMS of product16.h of one packed panel of int16, whose pairs are a multiple of 8; at most 16 lanes. */
+void contraction_norms(const int16_t *panel, int64_t lanes, int64_t pairs, float *norms);
 
 #endif
