@@ -76,7 +76,7 @@ def _merged(product: Product, axes: Axes, steps: list[int], contiguous: bool) ->
 @dataclass(frozen=True)
 class Tables:
     """Offsets of one side, in elements: of outer positions (the base included), lanes and depths; and the same of its
-    exponents. `lane_runs` and `depth_runs` mark where eight consecutive elements begin; None: nowhere."""
+    exponents. `lane_runs` and `depth_runs` mark where runs of consecutive elements begin; None: seldom."""
 
     outer: Positions
     lanes: Positions
@@ -85,15 +85,15 @@ class Tables:
     depth_runs: np.ndarray[tuple[int], np.dtype[np.uint8]] | None
 
 
-def tables(layout: Layout, side: Side, lanes: Axes) -> Tables:
-    """The offsets of `side` in its buffer, its lanes being the axes `lanes`."""
+def tables(layout: Layout, side: Side, lanes: Axes, panel: int) -> Tables:
+    """The offsets of `side` in its buffer, its lanes being the axes `lanes`, `panel` of them packed together."""
     space, strides = layout.product.space, side.read.strides
 
     def over(axes: Axes, base: int = 0) -> Positions:
         return positions([strides[k] for k in axes], [space[k] for k in axes], base)
 
     lane, depth = over(lanes), over(layout.product.depth)
-    return Tables(over(layout.outer, side.read.base), lane, depth, _runs(lane), _runs(depth))
+    return Tables(over(layout.outer, side.read.base), lane, depth, _runs(lane, min(panel, RUN)), _runs(depth, RUN))
 
 
 def scale_offsets(layout: Layout, scale: Scale, lanes: Axes) -> tuple[Positions, Positions]:
@@ -106,13 +106,13 @@ def scale_offsets(layout: Layout, scale: Scale, lanes: Axes) -> tuple[Positions,
     return outer, own
 
 
-def _runs(offsets: Positions) -> np.ndarray[tuple[int], np.dtype[np.uint8]] | None:
-    """Where eight consecutive elements begin; None where that is seldom."""
+def _runs(offsets: Positions, length: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]] | None:
+    """Where `length` consecutive elements begin; None where that is seldom."""
     marks = np.zeros(len(offsets), dtype=np.uint8)
-    if len(offsets) >= RUN:
+    if len(offsets) >= length > 1:
         single = np.concatenate(([0], np.cumsum(np.diff(offsets) == 1)))
-        marks[: len(offsets) - RUN + 1] = single[RUN - 1 :] - single[: -(RUN - 1)] == RUN - 1
-    return marks if int(marks.sum()) * 2 * RUN >= len(offsets) else None
+        marks[: len(offsets) - length + 1] = single[length - 1 :] - single[: len(offsets) - length + 1] == length - 1
+    return marks if int(marks.sum()) * 2 * length >= len(offsets) else None
 
 
 def fits(contraction: Contraction) -> bool:

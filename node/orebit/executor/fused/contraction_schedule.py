@@ -20,14 +20,18 @@ COLUMN_BLOCK = 192 << 10
 LEAST_PARTS = 16
 # A product this deep with this few results is cut along its depth.
 DEEP, FEW = 4096, 1 << 17
-PARTIAL = 8 << 20
+LEAST_CHUNK = 256
+PARTIAL = 16 << 20
+# Rows or columns of one part, at most.
+MOST_LANES = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The packed form that a machine's kernel takes: element type, lanes in a panel of rows and of columns, and the
-    unit that packed depths are padded to."""
+    """A machine's kernel by its exported name, and the packed form it takes: element type, lanes in a panel of rows and
+    of columns, and the unit that packed depths are padded to."""
 
+    kernel: str
     arithmetic: Arithmetic
     row_panel: int
     column_panel: int
@@ -45,7 +49,7 @@ class Format:
 @dataclass(frozen=True)
 class Schedule:
     """Blocks of one part, in rows and columns; sides packed before (with the outer positions of distinct matrices);
-    for a deep product the depth of a chunk (a part of its own) and of what is packed at once, else 0."""
+    for a deep product the depth of a chunk, which is a part of its own, else 0."""
 
     layout: Layout
     row_block: int
@@ -55,7 +59,6 @@ class Schedule:
     left_matrix: Positions
     right_matrix: Positions
     chunk: int = 0
-    depth_block: int = 0
 
     @property
     def chunks(self) -> int:
@@ -71,8 +74,9 @@ def schedule(contraction: Contraction, form: Format) -> Schedule:
     right_matrix, right_distinct = _matrices(layout, contraction.right)
     tall, wide = _up(rows, form.row_panel), _up(columns, form.column_panel)
     line = form.padded(depth) * form.element
-    if depth >= DEEP and outer * rows * columns <= FEW and (tall + wide) * form.depth_unit * 64 <= SCRATCH:
-        return _deep(layout, form, left_matrix, right_matrix)
+    chunk = _chunk(layout, form)
+    if chunk:
+        return Schedule(layout, tall, wide, None, None, left_matrix, right_matrix, chunk)
 
     def made(row_block: int, column_block: int, left: bool, right: bool) -> Schedule:
         packed = left_distinct if left else None, right_distinct if right else None
@@ -81,22 +85,25 @@ def schedule(contraction: Contraction, form: Format) -> Schedule:
     many = outer >= LEAST_PARTS // 2
     if many and len(left_distinct) == outer and (tall + wide) * line <= SCRATCH:
         return made(tall, wide, False, False)
-    block = _down(SCRATCH * 3 // 4 // line, form.column_panel)
+    block = _down(min(SCRATCH // line, MOST_LANES), form.column_panel)
     if _windows(layout, contraction.right) and block >= form.column_panel:
         most = _up(-(-outer * columns // LEAST_PARTS), form.column_panel)
-        return made(tall, min(block, wide, max(most, form.column_panel)), True, False)
-    row_block = min(max(_down(ROW_BLOCK // line, form.row_panel), form.row_panel), tall)
-    column_block = min(max(_down(COLUMN_BLOCK // line, form.column_panel), form.column_panel), wide)
+        return made(min(tall, MOST_LANES), min(block, wide, max(most, form.column_panel)), True, False)
+    row_block = min(_block(ROW_BLOCK // line, form.row_panel), tall)
+    column_block = min(_block(COLUMN_BLOCK // line, form.column_panel), wide)
     return made(row_block, column_block, True, True)
 
 
-def _deep(layout: Layout, form: Format, left: Positions, right: Positions) -> Schedule:
+def _chunk(layout: Layout, form: Format) -> int:
+    """How deep the parts of a product with few results and a great depth are; 0 for other products."""
     outer, rows, columns, depth = layout.counts
-    tall, wide = _up(rows, form.row_panel), _up(columns, form.column_panel)
-    block = max(_down(SCRATCH // ((tall + wide) * form.element), form.depth_unit), form.depth_unit)
-    chunks = max(min(LEAST_PARTS, PARTIAL // (8 * outer * rows * columns), depth // 1024), 1)
-    chunk = _up(-(-depth // chunks), form.depth_unit)
-    return Schedule(layout, tall, wide, None, None, left, right, chunk, min(block, chunk))
+    if depth < DEEP or outer * rows * columns > FEW:
+        return 0
+    lanes = _up(rows, form.row_panel) + _up(columns, form.column_panel)
+    most = _down(SCRATCH // (lanes * form.element), form.depth_unit)
+    wanted = min(most, _up(-(-depth // LEAST_PARTS), form.depth_unit))
+    chunks = -(-depth // max(wanted, 1))
+    return wanted if wanted >= LEAST_CHUNK and chunks * outer * rows * columns * 8 <= PARTIAL else 0
 
 
 def _matrices(layout: Layout, side: Side) -> tuple[Positions, Positions]:
@@ -113,6 +120,10 @@ def _windows(layout: Layout, side: Side) -> bool:
     for k, extent in enumerate(layout.product.space):
         points *= extent if side.read.strides[k] else 1
     return points > 2 * side.read.size
+
+
+def _block(lanes: int, panel: int) -> int:
+    return max(_down(min(lanes, MOST_LANES), panel), panel)
 
 
 def _up(count: int, unit: int) -> int:

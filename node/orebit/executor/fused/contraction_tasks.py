@@ -18,6 +18,7 @@ from orebit.executor.views import row_major
 from orebit.numerics.types import DType
 
 ALIGNMENT = 64
+NORM_BYTES = 16
 TYPES = {
     DType.F32: 0,
     DType.I8: 1,
@@ -46,16 +47,27 @@ class _Words:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a contraction's own memory lies in its workspace, for the left and the right side: embedded sources,
+    packed panels and their norms; partial sums; and the size of it all, in bytes."""
+
+    buffers: tuple[int, int]
+    packed: tuple[int, int]
+    norms: tuple[int, int]
+    partial: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """A contraction cut into parts for one machine's kernels. `workspace` is the bytes of memory, aligned to 64, that
-    its tasks use beside the buffers of `contraction.operands` and `contraction.output`; nothing in it outlives them."""
+    """A contraction cut into parts for one machine's kernels. Its tasks use `workspace` bytes of memory, aligned to 64,
+    beside the buffers of `contraction.operands` and `contraction.output`; nothing in it outlives them."""
 
     contraction: Contraction
     form: Format
     schedule: Schedule
     sources: tuple[DType, DType]
-    places: tuple[int, int, int, int, int]
-    workspace: int
+    places: Places
 
     def bind(self, library: Library, address: Addresses, workspace: int) -> tuple[list[Work], list[object]]:
         """The tasks, in order, and what must be kept alive as long as they run.
@@ -68,10 +80,14 @@ class Prepared:
         work = []
         for position, side in enumerate(self._sides):
             if side.read.embedded:
-                place = workspace + self.places[position]
+                place = workspace + self.places.buffers[position]
                 work.append(_embedding(words, library, side, self.sources[position], address, place))
-        args = self._words(words, address, workspace)
+        args = self._words(words, library.address(self.form.kernel), address, workspace)
         return work + self._products(library, args), words.kept
+
+    @property
+    def workspace(self) -> int:
+        return self.places.size
 
     @property
     def _sides(self) -> tuple[Side, Side]:
@@ -94,42 +110,46 @@ class Prepared:
         blocks = outer * -(-rows // plan.row_block) * -(-columns // plan.column_block)
         return [*work, task("multiply", blocks)]
 
-    def _words(self, words: _Words, address: Addresses, workspace: int) -> tuple[int, ...]:
+    def _words(self, words: _Words, product: int, address: Addresses, workspace: int) -> tuple[int, ...]:
         contraction, plan, layout = self.contraction, self.schedule, self.schedule.layout
-        outer = layout.counts[0]
-        packed = [
-            workspace + place if distinct is not None else 0
-            for place, distinct in zip(self.places[2:4], (plan.left_distinct, plan.right_distinct), strict=True)
-        ]
-        zeros = np.zeros(1, dtype=np.int64)
         return (
             *self._side_words(words, 0, address, workspace),
             *self._side_words(words, 1, address, workspace),
             *self._scale_words(words, 0, address),
             *self._scale_words(words, 1, address),
+            *self._whole_words(words, 0, workspace),
+            *self._whole_words(words, 1, workspace),
+            product,
             address(contraction.output),
             words.table(layout.outer_output()),
-            outer,
             layout.row_step,
             contraction.bits,
             contraction.kernel.spill,
-            *packed,
-            words.table(plan.left_matrix),
-            words.table(plan.right_matrix),
-            words.table(zeros if plan.left_distinct is None else plan.left_distinct),
-            words.table(zeros if plan.right_distinct is None else plan.right_distinct),
             plan.row_block,
             plan.column_block,
-            workspace + self.places[4] if plan.chunk else 0,
+            workspace + self.places.partial if plan.chunk else 0,
             plan.chunk,
-            plan.depth_block,
+        )
+
+    def _whole_words(self, words: _Words, position: int, workspace: int) -> tuple[int, ...]:
+        """struct contraction_whole."""
+        plan = self.schedule
+        distinct = (plan.left_distinct, plan.right_distinct)[position]
+        if distinct is None:
+            return 0, 0, 0, 0
+        return (
+            workspace + self.places.packed[position],
+            workspace + self.places.norms[position],
+            words.table((plan.left_matrix, plan.right_matrix)[position]),
+            words.table(distinct),
         )
 
     def _side_words(self, words: _Words, position: int, address: Addresses, workspace: int) -> tuple[int, ...]:
         """struct contraction_side."""
         side, layout = self._sides[position], self.schedule.layout
         lanes = layout.lanes[position]
-        made = tables(layout, side, lanes)
+        panel = (self.form.row_panel, self.form.column_panel)[position]
+        made = tables(layout, side, lanes, panel)
         embedded = side.read.embedded
         runs = [
             0 if marks is None else words.table(marks, np.dtype(np.uint8))
@@ -142,7 +162,7 @@ class Prepared:
             )
             bits = side.quantise.macro.bits
         return (
-            workspace + self.places[position] if embedded else address(side.node),
+            workspace + self.places.buffers[position] if embedded else address(side.node),
             TYPES[self.sources[position]],
             words.table(made.outer),
             words.table(made.lanes, LANE_TABLE),
@@ -152,7 +172,7 @@ class Prepared:
             len(made.depth),
             *exponents,
             bits or 1,
-            (self.form.row_panel, self.form.column_panel)[position],
+            panel,
             PACKED[self.form.arithmetic],
             self.form.depth_unit,
         )
@@ -176,26 +196,32 @@ def prepare(contraction: Contraction, form: Format) -> Prepared | None:
     if not fits(contraction):
         return None
     plan = schedule(contraction, form)
+    left, right = (_buffer_type(side) for side in (contraction.left, contraction.right))
+    return Prepared(contraction, form, plan, (left, right), _places(contraction, form, plan, (left, right)))
+
+
+def _places(contraction: Contraction, form: Format, plan: Schedule, types: tuple[DType, DType]) -> Places:
     outer, rows, columns, depth = plan.layout.counts
-    sides = contraction.left, contraction.right
-    sources = [_buffer_type(side) for side in sides]
     line = form.padded(depth) * form.element
-    sizes = [
-        dtype.size * side.read.size if side.read.embedded else 0 for dtype, side in zip(sources, sides, strict=True)
-    ]
+    starts, end = [], 0
+
+    def take(size: int) -> None:
+        nonlocal end
+        starts.append(end)
+        end += -(-size // ALIGNMENT) * ALIGNMENT
+
+    for dtype, side in zip(types, (contraction.left, contraction.right), strict=True):
+        take(dtype.size * side.read.size if side.read.embedded else 0)
     for distinct, lanes, panel in (
         (plan.left_distinct, rows, form.row_panel),
         (plan.right_distinct, columns, form.column_panel),
     ):
-        sizes.append(0 if distinct is None else len(distinct) * -(-lanes // panel) * panel * line)
-    sizes.append(plan.chunks * outer * rows * columns * 8)
-    ends = np.cumsum([-(-size // ALIGNMENT) * ALIGNMENT for size in sizes])
-    first, second, third, fourth, fifth = (
-        int(end) - -(-size // ALIGNMENT) * ALIGNMENT for end, size in zip(ends, sizes, strict=True)
-    )
-    return Prepared(
-        contraction, form, plan, (sources[0], sources[1]), (first, second, third, fourth, fifth), int(ends[-1])
-    )
+        panels = 0 if distinct is None else len(distinct) * -(-lanes // panel)
+        take(panels * panel * line)
+        take(panels * NORM_BYTES)
+    take(plan.chunks * outer * rows * columns * 8)
+    first, second, left, left_norms, right, right_norms, partial = starts
+    return Places((first, second), (left, right), (left_norms, right_norms), partial, end)
 
 
 def _buffer_type(side: Side) -> DType:

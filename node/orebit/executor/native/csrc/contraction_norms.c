@@ -1,100 +1,92 @@
-/* Norms of packed int16 panels (product16.h): what lets a product spill as seldom as its operands at hand allow. */
+/* Norms of packed int16 panels (product16.h): what lets a product spill as seldom as its operands at hand allow.
+ *
+ * A pair's sum of squares is at most 2^31, as unsigned; it is rounded up to units of 16, so that 8 pairs fit int32. Sums
+ * of 8 pairs are added up as floats, and the result is raised by more than all their roundings can have taken. */
 #include "contraction_pack.h"
 #include "orebit.h"
 #include "product16.h"
 
 #include <math.h>
-#include <string.h>
 
 #if OREBIT_X86
 #include <immintrin.h>
 #endif
 
 #define BLOCK_PAIRS 8
-#define MOST_LANES 16
-
-/* Greatest sums over the lanes of 8, 16 and 32 aligned pairs, and each lane's sum of all; in units of 16. */
-struct norm_sums {
-    float pair[2][MOST_LANES]; /* sums of blocks of 8 and 16 pairs not yet joined */
-    float total[MOST_LANES];
-    float most[3];
-};
+#define BLOCKS 3
 
 static float larger(float a, float b) { return a > b ? a : b; }
 
-/* One block of 8 pairs: eight's sums, joined with those before it to 16 and to 32. */
-static void join_block(struct norm_sums *sums, const int32_t *eight, int64_t block, int64_t lanes) {
-    for (int64_t l = 0; l < lanes; l++) {
-        const float x = (float)eight[l];
-        sums->total[l] += x;
-        sums->most[0] = larger(sums->most[0], x);
-        const float two = block % 2 ? sums->pair[0][l] + x : x;
-        sums->pair[0][l] = two;
-        sums->most[1] = larger(sums->most[1], two);
-        const float four = block % 4 == 0 ? 0 : sums->pair[1][l];
-        sums->most[2] = larger(sums->most[2], four + two);
-        if (block % 2) sums->pair[1][l] = four + two;
-    }
+static float upper(float sum, int64_t roundings) {
+    return nextafterf((float)(16.0 * sum * (1.0 + (double)(roundings + 8) * 0x1p-23)), INFINITY);
 }
 
-static void block_singly(const int16_t *panel, int64_t lanes, int32_t *eight) {
-    memset(eight, 0, MOST_LANES * sizeof *eight);
-    for (int64_t p = 0; p < BLOCK_PAIRS; p++) {
-        for (int64_t l = 0; l < lanes; l++) {
-            const int32_t x = panel[(p * lanes + l) * 2], y = panel[(p * lanes + l) * 2 + 1];
-            eight[l] += (int32_t)(((uint32_t)(x * x) + (uint32_t)(y * y)) >> 4) + 1;
+/* most[0..2]: greatest sums of 8, 16 and 32 aligned pairs; most[3]: of all. */
+static void norms_singly(const int16_t *panel, int64_t lanes, int64_t pairs, float *most) {
+    for (int64_t l = 0; l < lanes; l++) {
+        float total = 0, sums[BLOCKS] = {0};
+        for (int64_t p0 = 0; p0 < pairs; p0 += BLOCK_PAIRS) {
+            int32_t eight = 0;
+            for (int64_t p = p0; p < p0 + BLOCK_PAIRS; p++) {
+                const int32_t x = panel[(p * lanes + l) * 2], y = panel[(p * lanes + l) * 2 + 1];
+                eight += (int32_t)(((uint32_t)(x * x) + (uint32_t)(y * y)) >> 4) + 1;
+            }
+            total += (float)eight;
+            for (int i = 0; i < BLOCKS; i++) {
+                sums[i] = p0 % (BLOCK_PAIRS << i) == 0 ? (float)eight : sums[i] + (float)eight;
+                most[i] = larger(most[i], sums[i]);
+            }
         }
+        most[BLOCKS] = larger(most[BLOCKS], total);
     }
 }
 
 #if OREBIT_X86
-__attribute__((target("avx2"))) static __m256i squares(const int16_t *at) {
-    const __m256i x = _mm256_loadu_si256((const void *)at);
-    return _mm256_add_epi32(_mm256_srli_epi32(_mm256_madd_epi16(x, x), 4), _mm256_set1_epi32(1));
-}
-
-__attribute__((target("avx2"))) static void block_avx2(const int16_t *panel, int64_t lanes, int32_t *eight) {
-    __m256i a = _mm256_setzero_si256(), b = a;
-    if (lanes == TILE_COLUMNS) {
-        for (int p = 0; p < BLOCK_PAIRS; p++) {
-            a = _mm256_add_epi32(a, squares(panel + p * 32));
-            b = _mm256_add_epi32(b, squares(panel + p * 32 + 16));
+/* `step` vectors make a pair of 16 lanes, or one vector two pairs of 4 lanes, whose halves are added. */
+__attribute__((target("avx2"))) static void norms_avx2(const int16_t *panel, int64_t lanes, int64_t pairs,
+                                                       float *most) {
+    const int64_t columns = lanes == TILE_ROWS ? 1 : 2, steps = BLOCK_PAIRS * lanes * 2 / (16 * columns);
+    const __m256i one = _mm256_set1_epi32(1);
+    __m256 best[NORMS];
+    for (int i = 0; i < NORMS; i++) best[i] = _mm256_setzero_ps();
+    for (int64_t v = 0; v < columns; v++) {
+        __m256 total = _mm256_setzero_ps(), two = total, four = total;
+        const __m256i *at = (const __m256i *)panel + v;
+        for (int64_t block = 0; block < pairs / BLOCK_PAIRS; block++) {
+            __m256i sum = _mm256_setzero_si256();
+            for (int64_t i = 0; i < steps; i++, at += columns) {
+                const __m256i x = _mm256_loadu_si256(at);
+                sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_srli_epi32(_mm256_madd_epi16(x, x), 4), one));
+            }
+            if (columns == 1) sum = _mm256_add_epi32(sum, _mm256_permute2x128_si256(sum, sum, 1));
+            const __m256 eight = _mm256_cvtepi32_ps(sum);
+            two = block % 2 == 0 ? eight : _mm256_add_ps(two, eight);
+            four = block % 4 == 0 ? eight : _mm256_add_ps(four, eight);
+            total = _mm256_add_ps(total, eight);
+            best[0] = _mm256_max_ps(best[0], eight);
+            best[1] = _mm256_max_ps(best[1], two);
+            best[2] = _mm256_max_ps(best[2], four);
         }
-        _mm256_storeu_si256((void *)eight, a);
-        _mm256_storeu_si256((void *)(eight + 8), b);
-        return;
+        best[3] = _mm256_max_ps(best[3], total);
     }
-    for (int p = 0; p < BLOCK_PAIRS / 2; p++) a = _mm256_add_epi32(a, squares(panel + p * 16));
-    const __m128i both = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-    _mm_storeu_si128((void *)eight, both);
+    for (int i = 0; i < NORMS; i++) {
+        float each[8];
+        _mm256_storeu_ps(each, best[i]);
+        for (int j = 0; j < 8; j++) most[i] = larger(most[i], each[j]);
+    }
 }
 #endif
-
-/* Rounding up: every float sum above took at most `steps` roundings of relative size 2^-24. */
-static float upper(float sum, int64_t steps) {
-    const float bound = (float)(16.0 * sum * (1.0 + (double)(steps + 8) * 0x1p-23));
-    return nextafterf(bound, INFINITY);
-}
 
 void contraction_norms(const int16_t *panel, int64_t lanes, int64_t pairs, float *norms) {
-    struct norm_sums sums;
-    int32_t eight[MOST_LANES];
-    memset(&sums, 0, sizeof sums);
-    const int64_t blocks = pairs / BLOCK_PAIRS;
-    for (int64_t block = 0; block < blocks; block++, panel += BLOCK_PAIRS * lanes * 2) {
+    float most[NORMS] = {0};
 #if OREBIT_X86
-        if (__builtin_cpu_supports("avx2") && (lanes == TILE_COLUMNS || lanes == TILE_ROWS)) {
-            block_avx2(panel, lanes, eight);
-        } else {
-            block_singly(panel, lanes, eight);
-        }
-#else
-        block_singly(panel, lanes, eight);
-#endif
-        join_block(&sums, eight, block, lanes);
+    if (__builtin_cpu_supports("avx2") && (lanes == TILE_ROWS || lanes == TILE_COLUMNS)) {
+        norms_avx2(panel, lanes, pairs, most);
+    } else {
+        norms_singly(panel, lanes, pairs, most);
     }
-    float total = 0;
-    for (int64_t l = 0; l < lanes; l++) total = larger(total, sums.total[l]);
-    for (int i = 0; i < 3; i++) norms[i] = upper(sums.most[i], 8);
-    norms[3] = upper(total, blocks);
+#else
+    norms_singly(panel, lanes, pairs, most);
+#endif
+    for (int i = 0; i < NORMS; i++) norms[i] = upper(most[i], pairs / BLOCK_PAIRS);
 }

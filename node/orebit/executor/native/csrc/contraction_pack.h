@@ -17,8 +17,8 @@ struct contraction_side {
     const int64_t *outer;
     const int32_t *lane_offsets;
     const int32_t *depth_offsets;
-    /* Whether the eight lanes from l, or the eight depths from k, are consecutive elements; NULL: nowhere. Where depths
-     * are, they are what is read together. */
+    /* Whether the eight depths from k, or the eight lanes from l (a panel's, where it has fewer), are consecutive
+     * elements; NULL: seldom. Where depths are, they are what is read together. */
     const uint8_t *lane_runs;
     const uint8_t *depth_runs;
     int64_t lanes;

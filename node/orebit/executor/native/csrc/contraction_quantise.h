@@ -10,6 +10,7 @@
 #if OREBIT_X86
 #include <immintrin.h>
 #define AVX2 __attribute__((target("avx2")))
+#define INLINE_AVX2 static inline __attribute__((always_inline, target("avx2")))
 #endif
 
 #define NOT_FINITE 129
@@ -39,7 +40,7 @@ static inline int32_t quantise_one(float x, float scale, float limit) {
 
 #if OREBIT_X86
 /* Eight of quantise_one. */
-AVX2 static inline __m256i quantise_eight(__m256 x, __m256 scale, __m256 limit) {
+INLINE_AVX2 __m256i quantise_eight(__m256 x, __m256 scale, __m256 limit) {
     const __m256 v = _mm256_mul_ps(x, scale);
     const __m256 number = _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q));
     const __m256 lowest = _mm256_sub_ps(_mm256_setzero_ps(), limit);
