@@ -16,6 +16,8 @@ from torch._ops import OpOverload
 from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from orebit.program.tracing_padding import CircularPadding
+
 aten = torch.ops.aten
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -110,7 +112,7 @@ def plain_kernels() -> Iterator[None]:
     # What distributions check about their arguments is read from tensors, and only ever raises.
     Distribution.set_default_validate_args(False)
     try:
-        with sdpa_kernel([SDPBackend.MATH]):
+        with sdpa_kernel([SDPBackend.MATH]), CircularPadding():
             yield
     finally:
         Distribution.set_default_validate_args(validates)
