@@ -23,8 +23,8 @@ def held_type(dtype: DType) -> torch.dtype:
     return torch.int32 if dtype is DType.U16 else dtype.torch
 
 
-def hold(given: Given, spec: TensorSpec, name: str) -> torch.Tensor:
-    """A stranger's tensor as the executor holds it, without a copy where possible.
+def accept(given: Given, spec: TensorSpec, name: str) -> torch.Tensor:
+    """A stranger's tensor, dense, of exactly the declared type, without a copy where possible.
 
     Raises:
         ExecutionError: when type or shape are not what the program declares.
@@ -37,7 +37,12 @@ def hold(given: Given, spec: TensorSpec, name: str) -> torch.Tensor:
             f"{name} is {given.dtype}{list(given.shape)}, but the program declares "
             f"{spec.dtype.label}{list(spec.shape)}; pass the tensor that the shard names"
         )
-    tensor = tensor.detach().contiguous()
+    return tensor.detach().contiguous()
+
+
+def hold(given: Given, spec: TensorSpec, name: str) -> torch.Tensor:
+    """A stranger's tensor as the reference executor holds it; raises as `accept` does."""
+    tensor = accept(given, spec, name)
     return tensor.to(torch.int32) if spec.dtype is DType.U16 else tensor
 
 

@@ -1,0 +1,62 @@
+"""Stages as native tasks, with words that are filled in once addresses are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from orebit.executor.fused.plan import Stage, Symbols
+from orebit.executor.native.library import Library, Task, Work
+
+# Words that stand for a node's address: no address and no size that a kernel takes is as large.
+_NODE = 0x7E57 << 48
+
+
+class Bound:
+    """A list of tasks over words; `place` fills in addresses of nodes, as often as they change."""
+
+    def __init__(self, library: Library, work: Sequence[Work], kept: list[object]) -> None:
+        self._library = library
+        self._kept = kept
+        self._words = np.array([word for part in work for word in part.args] or [0], dtype=np.int64)
+        marked = np.flatnonzero(self._words >> 48 == _NODE >> 48)
+        nodes = self._words[marked] & (1 << 48) - 1
+        self._places = {int(node): marked[nodes == node] for node in np.unique(nodes)}
+        self._tasks = (Task * max(1, len(work)))()
+        self._length = len(work)
+        at = self._words.ctypes.data
+        for task, part in zip(self._tasks, work, strict=False):
+            task.kernel, task.args, task.count, task.grain = part.kernel, at, part.count, part.grain
+            at += 8 * len(part.args)
+
+    def place(self, addresses: Mapping[int, int]) -> None:
+        """Addresses of nodes; those that no task uses are passed over."""
+        for node, address in addresses.items():
+            places = self._places.get(node)
+            if places is not None:
+                self._words[places] = address
+
+    def run(self, threads: int) -> None:
+        self._library.run(self._tasks, self._length, threads)
+
+
+def bind(library: Library, symbols: Symbols, stages: Sequence[Stage], workspaces: Sequence[int]) -> Bound:
+    """The tasks of stages in order.
+
+    Args:
+        symbols: addresses of generated kernels, by name.
+        workspaces: the address of each stage's workspace.
+    """
+    work: list[Work] = []
+    kept: list[Any] = []
+    for stage, workspace in zip(stages, workspaces, strict=True):
+        tasks, alive = stage.bind(library, symbols, _mark, workspace)
+        work += tasks
+        kept += alive
+    return Bound(library, work, kept)
+
+
+def _mark(node: int) -> int:
+    return _NODE | node

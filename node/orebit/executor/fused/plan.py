@@ -1,0 +1,145 @@
+"""A program cut into stages, in order: each writes some nodes' buffers by kernels that run one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from orebit.executor.fused.build import RegionBuilder
+from orebit.executor.fused.compiler import machine
+from orebit.executor.fused.contraction import Surroundings
+from orebit.executor.fused.contraction_tasks import Prepared
+from orebit.executor.fused.nest import Kernel, RegionCode
+from orebit.executor.fused.scatter import ScatterCode
+from orebit.executor.memory import independent_of_state
+from orebit.executor.native.library import Library, Work
+from orebit.executor.views import row_major
+from orebit.program.descriptor import Descriptor
+from orebit.program.graph import Program
+
+# Vector instructions that make up one part of a kernel's range, at least.
+PART = 20_000
+
+Addresses = Callable[[int], int]
+Symbols = Callable[[str], int]
+Contract = Callable[[Surroundings, int], Prepared | None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tasks that belong together.
+
+    Attributes:
+        outputs, operands: nodes whose buffers are written and read; no buffer is both.
+        workspace: bytes of memory of its own, aligned to 64, while it runs.
+        kernel: the generated kernel; None for an exact product of the native library.
+        contraction: that product.
+    """
+
+    outputs: tuple[int, ...]
+    operands: tuple[int, ...]
+    workspace: int = 0
+    kernel: Kernel | None = None
+    slots: tuple[int, ...] = ()
+    contraction: Prepared | None = None
+
+    def bind(
+        self, library: Library, symbols: Symbols, address: Addresses, workspace: int
+    ) -> tuple[list[Work], list[object]]:
+        """The tasks in order, and what must be kept alive as long as they run."""
+        if self.contraction is not None:
+            return self.contraction.bind(library, address, workspace)
+        assert self.kernel is not None
+        words = tuple(address(node) for node in self.slots)
+        grain = max(1, PART // self.kernel.unit_cost)
+        return [Work(symbols(self.kernel.name), words, self.kernel.units, grain)], []
+
+
+class Planner:
+    """Plans one program; equal regions share one kernel.
+
+    Args:
+        contract: what computes a dot node, by its number, as an exact product; None for generated loops.
+    """
+
+    def __init__(self, program: Program, contract: Contract) -> None:
+        self.program = program
+        self._contract = contract
+        self.around = Surroundings(program)
+        self._kernels: dict[object, Kernel] = {}
+        self._contractions: dict[int, Prepared] = {}
+        self._absorbed: set[int] = set()
+
+    def stages(self) -> list[Stage]:
+        self._find_contractions()
+        return list(self._in_order())
+
+    def _find_contractions(self) -> None:
+        for number in self.program.operations:
+            prepared = self._contract(self.around, number)
+            if prepared is not None:
+                self._contractions[prepared.contraction.output] = prepared
+                self._absorbed.update(prepared.contraction.absorbed)
+
+    def _in_order(self) -> Iterator[Stage]:
+        for number in self.program.operations:
+            if number in self._contractions:
+                prepared = self._contractions[number]
+                yield Stage((number,), prepared.contraction.operands, prepared.workspace, contraction=prepared)
+            elif number not in self._absorbed:
+                yield self._alone(number)
+
+    @property
+    def kernels(self) -> dict[str, Kernel]:
+        """Generated kernels of the stages so far, by name."""
+        return {kernel.name: kernel for kernel in self._kernels.values()}
+
+    @cached_property
+    def fixed(self) -> list[bool]:
+        """Whether each node is computed once: it depends on constants and parameters only and is no new state."""
+        return [
+            fixed and number not in self.around.kept for number, fixed in enumerate(independent_of_state(self.program))
+        ]
+
+    def _alone(self, number: int) -> Stage:
+        node, descriptor = self.program.nodes[number], self.program.descriptor(number)
+        if descriptor.kind.scatters:
+            reads = self.around.reads(number)
+            kernel = self._once((descriptor, tuple(reads)), lambda: ScatterCode(descriptor, reads, machine().width))
+            return Stage((number,), _distinct(node.operands), kernel=kernel, slots=(*node.operands, number))
+        axes = order_axes(descriptor)
+        space = [(axes.index(k),) for k in range(len(axes))]
+        rank = len(descriptor.shape)
+        builder = RegionBuilder(
+            tuple(descriptor.space[k] for k in axes), tuple(k >= rank for k in axes), self.around.ranges
+        )
+        builder.add(number, descriptor, node.operands, space)
+        builder.store(number, descriptor, space[:rank], number in self.around.kept)
+        region = builder.region().collapsed()
+        kernel = self._once(region, lambda: RegionCode(region, machine().width))
+        return Stage((number,), _distinct(node.operands), kernel=kernel, slots=tuple(builder.slots))
+
+    def _once(self, key: object, code: Callable[[], RegionCode]) -> Kernel:
+        if key not in self._kernels:
+            self._kernels[key] = code().kernel()
+        return self._kernels[key]
+
+
+def _distinct(nodes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(nodes))
+
+
+def order_axes(descriptor: Descriptor) -> list[int]:
+    """A node's space in the order of its loops: as its operands lie in memory, an output axis innermost in a tie."""
+    space, rank = descriptor.space, len(descriptor.shape)
+    if not descriptor.reduction:
+        return list(range(rank))
+    steps = []
+    for k in range(len(space)):
+        strides = [
+            abs(sum(a.coefficients[k] * s for a, s in zip(operand.map.axes, row_major(operand.shape), strict=True)))
+            for operand in descriptor.operands
+        ]
+        steps.append(min((stride for stride in strides if stride), default=1 << 62))
+    return sorted(range(len(space)), key=lambda k: (-steps[k], k < rank, k))
