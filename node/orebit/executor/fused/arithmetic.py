@@ -81,7 +81,7 @@ def narrowed(at: Cursor, value: Value, form: Form, bounds: Range) -> Number:
 
 def canonical(at: Cursor, x: Value) -> Value:
     """An f32 with any NaN made the canonical one."""
-    return at.select(at.compare("fcmp uno", x, x), f32(CANONICAL_NAN), x)
+    return at.select(at.compare("fcmp uno", x, x), at.function.canonical_nan, x)
 
 
 def bits_of(at: Cursor, x: Value, interval: Interval | None = None) -> Value:
@@ -208,7 +208,9 @@ def _shift(at: Cursor, op: Op, args: list[Number], form: Form, bounds: Range) ->
             return Number(moved, form, bounds)
     name = {Op.ISHL: "shl", Op.ISHR: "lshr", Op.ISAR: "ashr"}[op]
     places = at.binary("and", wide(at, count), integer(63))
-    return narrowed(at, at.binary(name, wide(at, x), places), form, bounds)
+    # To the left, what only the low bits of the result are needed of has only these itself.
+    source = at.cast("zext", low(at, x), "i64") if op is Op.ISHL and form != "wide" else wide(at, x)
+    return narrowed(at, at.binary(name, source, places), form, bounds)
 
 
 def _rotate(at: Cursor, op: Op, args: list[Number], form: Form, bounds: Range) -> Number:

@@ -18,7 +18,7 @@ from orebit.executor.fused.nest import Kernel
 from orebit.program.graph import Program
 
 _HASH = 32
-FILES = 64
+FILES = 1024
 
 
 def folder() -> Path:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+
+from orebit.numerics.types import CANONICAL_NAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,18 @@ class Function:
         shape = kind if count == 1 else f"[{count} x {kind}]"
         self.allocations.lines.append(f"{name} = alloca {shape}, align 64")
         return Value(name, "ptr")
+
+    @cached_property
+    def canonical_nan(self) -> Value:
+        """The canonical NaN as a value that LLVM does not know. It holds any two NaN for the same, and would leave out
+        the choice of one over another."""
+        place, nan = "%" + self.fresh("a"), "%" + self.fresh("nan")
+        self.allocations.lines += [
+            f"{place} = alloca i32, align 4",
+            f"store i32 {CANONICAL_NAN}, ptr {place}, align 4",
+            f"{nan} = load volatile float, ptr {place}, align 4",
+        ]
+        return Value(nan, "float")
 
     def text(self) -> str:
         """The whole definition. Every block must have been closed by a branch."""
