@@ -2,8 +2,7 @@
  *
  * t = the sum of products over a chunk of pairs that provably fits int32. lo += t modulo 2^32, hi += t >> 16; at the end
  * S = hi * 65536 + u32(lo - (hi << 16)), exact while there are at most 65,536 chunks; longer sums are cut. The chunk is
- * as long as the operands' proven range allows, or as long as the norms of the two panels at hand do. */
-#include "product16.h"
+ * as long as the operands' proven range allows, or as long as the norms of the panels at hand do. */
 #include "product16_tiles.h"
 
 #include <stdbool.h>
@@ -11,19 +10,31 @@
 
 #define MOST_CHUNKS 65536
 #define LARGEST 2147483647.0
+#define MOST_TILES (MOST_PANELS * MOST_PANELS)
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+/* The kernels of one instruction set, and the panels that its inner loop takes at once. */
+struct variant {
+    tile16 *tile;
+    rescale16 *rescale;
+    int rows, columns;
+};
 
-/* One tile's sums: `narrow` in lo alone, else lo and hi, else (more chunks than those hold) `sums`. */
+/* Sums of several tiles: NARROW in lo alone, WIDE in lo and hi, FULL (more chunks than those hold) in `sums`. */
 struct tile_sums {
-    _Alignas(64) int32_t lo[TILE];
-    _Alignas(64) int32_t hi[TILE];
-    _Alignas(64) int64_t sums[TILE];
+    _Alignas(64) int32_t lo[MOST_TILES * TILE];
+    _Alignas(64) int32_t hi[MOST_TILES * TILE];
+    int64_t sums[MOST_TILES * TILE];
     enum { NARROW, WIDE, FULL } kind;
 };
 
+/* Where index i of groups of `size` lies. */
+static int64_t grouped(int64_t i, int64_t size, int64_t group_stride, int64_t stride) {
+    if (i < size) return i * stride;
+    return i / size * group_stride + i % size * stride;
+}
+
 /* Pairs that one chunk may hold for these two panels; at least 1. */
-ALWAYS_INLINE int64_t chunk_pairs(const int64_t *w, const float *na, const float *nb) {
+static int64_t chunk_pairs(const int64_t *w, const float *na, const float *nb) {
     int64_t pairs = w[P_PROVEN_PAIRS];
     if (na == NULL || pairs >= w[P_PAIRS]) return pairs;
     if ((double)na[3] * nb[3] <= LARGEST * LARGEST) return w[P_PAIRS];
@@ -35,7 +46,7 @@ ALWAYS_INLINE int64_t chunk_pairs(const int64_t *w, const float *na, const float
 }
 
 /* Few pairs a chunk (16 bits and worse): plain int64 sums. */
-static void slow_tile(const int16_t *a, const int16_t *b, int64_t pairs, int64_t *sums) {
+static void sum_slowly(const int16_t *a, const int16_t *b, int64_t pairs, int64_t *sums) {
     memset(sums, 0, TILE * sizeof *sums);
     for (int64_t p = 0; p < pairs; p++, a += 2 * TILE_ROWS, b += 2 * TILE_COLUMNS)
         for (int r = 0; r < TILE_ROWS; r++)
@@ -43,114 +54,83 @@ static void slow_tile(const int16_t *a, const int16_t *b, int64_t pairs, int64_t
                 sums[r * TILE_COLUMNS + c] += (int64_t)a[2 * r] * b[2 * c] + (int64_t)a[2 * r + 1] * b[2 * c + 1];
 }
 
-ALWAYS_INLINE void widen(const struct tile_sums *t, int64_t *sums) {
-    for (int i = 0; i < TILE; i++) {
+static void add_widened(const struct tile_sums *t, int tiles, int64_t *sums) {
+    for (int i = 0; i < tiles * TILE; i++) {
         const uint32_t low = (uint32_t)t->lo[i] - ((uint32_t)t->hi[i] << 16);
-        sums[i] = (int64_t)t->hi[i] * 65536 + low;
+        sums[i] += (int64_t)t->hi[i] * 65536 + low;
     }
 }
 
-ALWAYS_INLINE void multiply_tile(tile16 *tile, const int16_t *a, const int16_t *b, int64_t pairs, int64_t chunk,
-                                 struct tile_sums *t) {
+/* Chunks [from, from + chunks * chunk) of pairs. */
+static void run_tile(tile16 *tile, const struct panels16 *p, int64_t from, int64_t chunks, int64_t chunk, int32_t *lo,
+                     int32_t *hi) {
+    struct panels16 later = *p;
+    later.a += from * 2 * TILE_ROWS;
+    later.b += from * 2 * TILE_COLUMNS;
+    tile(&later, chunks, chunk, lo, hi);
+}
+
+static void multiply_wide(tile16 *tile, const struct panels16 *p, int64_t pairs, int64_t chunk, struct tile_sums *t) {
+    const int tiles = p->rows * p->columns;
+    const size_t size = (size_t)tiles * TILE;
+    const bool cut = pairs / chunk >= MOST_CHUNKS;
+    t->kind = cut ? FULL : WIDE;
+    if (cut) memset(t->sums, 0, size * sizeof *t->sums);
+    for (int64_t done = 0; done < pairs;) {
+        int64_t chunks = (pairs - done) / chunk;
+        if (chunks >= MOST_CHUNKS) chunks = MOST_CHUNKS - 1;
+        memset(t->lo, 0, size * sizeof *t->lo);
+        memset(t->hi, 0, size * sizeof *t->hi);
+        if (chunks > 0 && done == 0) tile(p, chunks, chunk, t->lo, t->hi);
+        else if (chunks > 0) run_tile(tile, p, done, chunks, chunk, t->lo, t->hi);
+        done += chunks * chunk;
+        if (pairs - done < chunk && done < pairs) {
+            run_tile(tile, p, done, 1, pairs - done, t->lo, t->hi);
+            done = pairs;
+        }
+        if (cut) add_widened(t, tiles, t->sums);
+    }
+}
+
+static void multiply_panels(tile16 *tile, const struct panels16 *p, int64_t chunk, struct tile_sums *t) {
+    const int64_t pairs = p->pairs_apart;
+    chunk -= chunk % CHUNK_UNIT;
     if (chunk >= pairs) {
         t->kind = NARROW;
-        tile(a, b, 1, pairs, t->lo, NULL);
-        return;
-    }
-    chunk -= chunk % CHUNK_UNIT;
-    if (chunk == 0) {
-        t->kind = FULL;
-        slow_tile(a, b, pairs, t->sums);
-        return;
-    }
-    t->kind = WIDE;
-    for (int64_t done = 0; done < pairs;) {
-        const int64_t left = pairs - done, whole = left / chunk;
-        const int64_t chunks = whole < MOST_CHUNKS - 1 ? whole : MOST_CHUNKS - 1;
-        memset(t->lo, 0, sizeof t->lo);
-        memset(t->hi, 0, sizeof t->hi);
-        if (chunks > 0) tile(a + done * 2 * TILE_ROWS, b + done * 2 * TILE_COLUMNS, chunks, chunk, t->lo, t->hi);
-        int64_t taken = chunks * chunk;
-        if (chunks == whole && taken < left) {
-            const int64_t at = done + taken;
-            tile(a + at * 2 * TILE_ROWS, b + at * 2 * TILE_COLUMNS, 1, left - taken, t->lo, t->hi);
-            taken = left;
-        }
-        if (done == 0 && taken == pairs) return;
-        int64_t part[TILE];
-        widen(t, part);
-        for (int i = 0; i < TILE; i++) t->sums[i] = (done == 0 ? 0 : t->sums[i]) + part[i];
-        t->kind = FULL;
-        done += taken;
-    }
-}
-
-/* The correctly rounded float of 16 sums. |hi * 65536 + low| < 2^53, so the double is exact and rounds only once. */
-ALWAYS_INLINE void round_row(const struct tile_sums *t, int row, float *out) {
-    const int at = row * TILE_COLUMNS;
-    if (t->kind == NARROW) {
-        for (int c = 0; c < TILE_COLUMNS; c++) out[c] = (float)t->lo[at + c];
-    } else if (t->kind == WIDE) {
-        for (int c = 0; c < TILE_COLUMNS; c++) {
-            const int32_t low = (int32_t)((uint32_t)t->lo[at + c] - ((uint32_t)t->hi[at + c] << 16) - 0x80000000u);
-            out[c] = (float)((double)t->hi[at + c] * 65536.0 + ((double)low + 2147483648.0));
-        }
+        tile(p, 1, pairs, t->lo, NULL);
+    } else if (chunk > 0) {
+        multiply_wide(tile, p, pairs, chunk, t);
     } else {
-        for (int c = 0; c < TILE_COLUMNS; c++) out[c] = (float)t->sums[at + c];
+        t->kind = FULL;
+        for (int r = 0; r < p->rows; r++)
+            for (int c = 0; c < p->columns; c++)
+                sum_slowly(p->a + r * pairs * 2 * TILE_ROWS, p->b + c * pairs * 2 * TILE_COLUMNS, pairs,
+                           t->sums + (r * p->columns + c) * TILE);
     }
 }
 
-/* Columns of one panel, as the epilogue wants them. */
-struct columns {
-    int64_t first, count, offset; /* where the first column lies in a row of out */
-    bool together;                /* all 16, side by side */
-    int32_t exponent[TILE_COLUMNS];
-    int32_t finite[TILE_COLUMNS]; /* all ones, or 0 where the exponent is NOT_FINITE */
-};
-
-ALWAYS_INLINE int64_t column_offset(const int64_t *w, int64_t column) {
-    return column / w[P_COLUMN_GROUP] * w[P_OUT_COLUMN_GROUP] + column % w[P_COLUMN_GROUP] * w[P_OUT_COLUMN];
+static int64_t column_offset(const int64_t *w, int64_t column) {
+    return grouped(column, w[P_COLUMN_GROUP], w[P_OUT_COLUMN_GROUP], w[P_OUT_COLUMN]);
 }
 
-ALWAYS_INLINE void prepare_columns(const int64_t *w, int64_t batch, int64_t panel, struct columns *at) {
+static void prepare_columns(const int64_t *w, int64_t batch, int64_t panel, struct columns16 *at) {
     at->first = panel * TILE_COLUMNS;
-    const int64_t left = w[P_COLUMNS] - at->first;
+    const int64_t left = w[P_COLUMNS] - at->first, last = at->first + TILE_COLUMNS - 1, group = w[P_COLUMN_GROUP];
     at->count = left < TILE_COLUMNS ? left : TILE_COLUMNS;
     at->offset = column_offset(w, at->first);
-    const int64_t last = at->first + TILE_COLUMNS - 1;
-    at->together = at->count == TILE_COLUMNS && w[P_OUT_COLUMN] == 1 &&
-                   at->first / w[P_COLUMN_GROUP] == last / w[P_COLUMN_GROUP];
+    at->together =
+        at->count == TILE_COLUMNS && w[P_OUT_COLUMN] == 1 && (last < group || at->first / group == last / group);
     if (!w[P_RESCALED]) return;
     const int16_t *eb = (const int16_t *)address(w[P_EB]) + batch * w[P_EB_BATCH];
     for (int c = 0; c < TILE_COLUMNS; c++) {
         const int64_t column = at->first + (c < at->count ? c : 0);
-        const int32_t e = eb[column / w[P_COLUMN_GROUP] * w[P_EB_GROUP] + column % w[P_COLUMN_GROUP] * w[P_EB_COLUMN]];
+        const int32_t e = eb[grouped(column, group, w[P_EB_GROUP], w[P_EB_COLUMN])];
         at->exponent[c] = e - (int32_t)w[P_SHIFT];
         at->finite[c] = e == NOT_FINITE ? 0 : -1;
     }
 }
 
-ALWAYS_INLINE void rescale_row(float *x, int32_t ea, const struct columns *at) {
-    uint32_t bits[TILE_COLUMNS], first[TILE_COLUMNS], second[TILE_COLUMNS];
-    float one[TILE_COLUMNS], other[TILE_COLUMNS];
-    for (int c = 0; c < TILE_COLUMNS; c++) {
-        const int32_t scale = ea + at->exponent[c], half = scale >> 1;
-        first[c] = (uint32_t)(half + 127) << 23;
-        second[c] = (uint32_t)(scale - half + 127) << 23;
-    }
-    memcpy(one, first, sizeof one);
-    memcpy(other, second, sizeof other);
-    for (int c = 0; c < TILE_COLUMNS; c++) x[c] = x[c] * one[c] * other[c];
-    memcpy(bits, x, sizeof bits);
-    const uint32_t row = ea == NOT_FINITE ? 0 : UINT32_MAX;
-    for (int c = 0; c < TILE_COLUMNS; c++) {
-        const uint32_t finite = row & (uint32_t)at->finite[c];
-        bits[c] = (bits[c] & finite) | (NAN_BITS & ~finite);
-    }
-    memcpy(x, bits, sizeof bits);
-}
-
-ALWAYS_INLINE void add_bias(const int64_t *w, float *x, int64_t row, const struct columns *at) {
+static void add_bias(const int64_t *w, float *x, int64_t row, const struct columns16 *at) {
     const float *bias = (const float *)address(w[P_BIAS]) + row * w[P_BIAS_ROW];
     uint32_t bits[TILE_COLUMNS];
     for (int c = 0; c < at->count; c++) x[c] = x[c] + bias[(at->first + c) * w[P_BIAS_COLUMN]];
@@ -159,71 +139,143 @@ ALWAYS_INLINE void add_bias(const int64_t *w, float *x, int64_t row, const struc
     memcpy(x, bits, sizeof bits);
 }
 
-ALWAYS_INLINE void store_tile(const int64_t *w, int64_t batch, int64_t row_panel, const struct columns *at,
-                              struct tile_sums *t) {
-    if (!w[P_RESCALED] && t->kind == WIDE) widen(t, t->sums);
+/* Longer sums than lo and hi hold: rounded one at a time, which the hardware does rightly. */
+static void rescale_full(const int64_t *sums, const int32_t *row_exponents, const struct columns16 *at,
+                         float *const *out) {
     for (int r = 0; r < TILE_ROWS; r++) {
-        const int64_t row = row_panel * TILE_ROWS + r;
-        if (row >= w[P_ROWS]) return;
-        const int64_t group = row / w[P_ROW_GROUP], within = row % w[P_ROW_GROUP];
-        const int64_t to = batch * w[P_OUT_BATCH] + group * w[P_OUT_ROW_GROUP] + within * w[P_OUT_ROW];
-        if (!w[P_RESCALED]) {
-            int64_t *out = (int64_t *)address(w[P_OUT]) + to;
-            for (int c = 0; c < at->count; c++) {
-                const int i = r * TILE_COLUMNS + c;
-                out[column_offset(w, at->first + c)] = t->kind == NARROW ? t->lo[i] : t->sums[i];
-            }
-            continue;
-        }
-        float x[TILE_COLUMNS];
-        const int16_t *ea = (const int16_t *)address(w[P_EA]) + batch * w[P_EA_BATCH];
-        round_row(t, r, x);
-        rescale_row(x, ea[group * w[P_EA_GROUP] + within * w[P_EA_ROW]], at);
-        if (w[P_BIAS]) add_bias(w, x, row, at);
-        float *out = (float *)address(w[P_OUT]) + to;
-        if (at->together) {
-            memcpy(out + at->offset, x, sizeof x);
-        } else {
-            for (int c = 0; c < at->count; c++) out[column_offset(w, at->first + c)] = x[c];
+        for (int c = 0; c < TILE_COLUMNS; c++) {
+            const int32_t scale = row_exponents[r] + at->exponent[c], half = scale >> 1;
+            const uint32_t bits[2] = {(uint32_t)(half + 127) << 23, (uint32_t)(scale - half + 127) << 23};
+            float power[2];
+            memcpy(power, bits, sizeof power);
+            out[r][c] = (float)sums[r * TILE_COLUMNS + c] * power[0] * power[1];
+            const bool finite = row_exponents[r] != NOT_FINITE && at->finite[c];
+            if (!finite) memcpy(&out[r][c], &(uint32_t){NAN_BITS}, sizeof(float));
         }
     }
 }
 
-ALWAYS_INLINE void multiply(tile16 *tile, const int64_t *w, int64_t begin, int64_t end) {
-    const int64_t row_panels = ceil_div(w[P_ROWS], TILE_ROWS), column_panels = ceil_div(w[P_COLUMNS], TILE_COLUMNS);
-    const int64_t row_blocks = ceil_div(row_panels, w[P_ROW_BLOCK]);
-    const int64_t column_blocks = ceil_div(column_panels, w[P_COLUMN_BLOCK]);
-    const int64_t pairs = w[P_PAIRS];
-    struct tile_sums t;
-    struct columns columns;
-    for (int64_t index = begin; index < end; index++) {
-        const int64_t batch = index / (row_blocks * column_blocks), block = index % (row_blocks * column_blocks);
-        const int64_t r0 = block / column_blocks * w[P_ROW_BLOCK], c0 = block % column_blocks * w[P_COLUMN_BLOCK];
-        const int64_t r1 = r0 + w[P_ROW_BLOCK] < row_panels ? r0 + w[P_ROW_BLOCK] : row_panels;
-        const int64_t c1 = c0 + w[P_COLUMN_BLOCK] < column_panels ? c0 + w[P_COLUMN_BLOCK] : column_panels;
-        const int16_t *a = (const int16_t *)address(w[P_A] + batch * w[P_A_BATCH]);
-        const int16_t *b = (const int16_t *)address(w[P_B] + batch * w[P_B_BATCH]);
-        const bool normed = w[P_A_NORMS] && w[P_B_NORMS];
-        const float *na = normed ? (const float *)address(w[P_A_NORMS]) + (w[P_A_BATCH] ? batch : 0) * row_panels * NORMS : NULL;
-        const float *nb = normed ? (const float *)address(w[P_B_NORMS]) + (w[P_B_BATCH] ? batch : 0) * column_panels * NORMS : NULL;
-        for (int64_t c = c0; c < c1; c++) {
-            prepare_columns(w, batch, c, &columns);
-            for (int64_t r = r0; r < r1; r++) {
-                const int64_t chunk = chunk_pairs(w, normed ? na + r * NORMS : NULL, normed ? nb + c * NORMS : NULL);
-                multiply_tile(tile, a + r * pairs * 2 * TILE_ROWS, b + c * pairs * 2 * TILE_COLUMNS, pairs, chunk, &t);
-                store_tile(w, batch, r, &columns, &t);
-            }
+static int64_t row_offset(const int64_t *w, int64_t batch, int64_t row) {
+    return batch * w[P_OUT_BATCH] + grouped(row, w[P_ROW_GROUP], w[P_OUT_ROW_GROUP], w[P_OUT_ROW]);
+}
+
+static void store_floats(const struct variant *variant, const int64_t *w, int64_t batch, int64_t row_panel,
+                         const struct columns16 *at, const struct tile_sums *t, int tile) {
+    _Alignas(64) float aside[TILE_ROWS][TILE_COLUMNS];
+    const int64_t first = row_panel * TILE_ROWS;
+    const int64_t count = w[P_ROWS] - first < TILE_ROWS ? w[P_ROWS] - first : TILE_ROWS;
+    const int16_t *ea = (const int16_t *)address(w[P_EA]) + batch * w[P_EA_BATCH];
+    const bool direct = at->together && !w[P_BIAS];
+    int32_t exponents[TILE_ROWS] = {0};
+    int64_t offsets[TILE_ROWS];
+    float *out[TILE_ROWS], *rows = (float *)address(w[P_OUT]);
+    for (int r = 0; r < TILE_ROWS; r++) out[r] = aside[r];
+    for (int r = 0; r < count; r++) {
+        exponents[r] = ea[grouped(first + r, w[P_ROW_GROUP], w[P_EA_GROUP], w[P_EA_ROW])];
+        offsets[r] = row_offset(w, batch, first + r);
+        if (direct) out[r] = rows + offsets[r] + at->offset;
+    }
+    if (t->kind == FULL) {
+        rescale_full(t->sums + tile * TILE, exponents, at, out);
+    } else {
+        variant->rescale(t->lo + tile * TILE, t->kind == WIDE ? t->hi + tile * TILE : NULL, exponents, at, out);
+    }
+    if (direct) return;
+    for (int r = 0; r < count; r++) {
+        if (w[P_BIAS]) add_bias(w, out[r], first + r, at);
+        if (at->together) {
+            memcpy(rows + offsets[r] + at->offset, out[r], sizeof aside[r]);
+        } else {
+            for (int c = 0; c < at->count; c++) rows[offsets[r] + column_offset(w, at->first + c)] = out[r][c];
         }
+    }
+}
+
+static void store_integers(const int64_t *w, int64_t batch, int64_t row_panel, const struct columns16 *at,
+                           const struct tile_sums *t, int tile) {
+    for (int r = 0; r < TILE_ROWS && row_panel * TILE_ROWS + r < w[P_ROWS]; r++) {
+        int64_t *out = (int64_t *)address(w[P_OUT]) + row_offset(w, batch, row_panel * TILE_ROWS + r);
+        for (int c = 0; c < at->count; c++) {
+            const int i = tile * TILE + r * TILE_COLUMNS + c;
+            const uint32_t low = (uint32_t)t->lo[i] - ((uint32_t)t->hi[i] << 16);
+            out[column_offset(w, at->first + c)] = t->kind == NARROW ? t->lo[i]
+                                                   : t->kind == WIDE ? (int64_t)t->hi[i] * 65536 + low
+                                                                     : t->sums[i];
+        }
+    }
+}
+
+/* One index of the range: some panels of A by some of B. */
+struct block {
+    int64_t batch, row, row_end, column, column_end;
+};
+
+static struct block block_at(const int64_t *w, int64_t index, int64_t row_panels, int64_t column_panels) {
+    const int64_t column_blocks = ceil_div(column_panels, w[P_COLUMN_BLOCK]);
+    const int64_t blocks = ceil_div(row_panels, w[P_ROW_BLOCK]) * column_blocks, within = index % blocks;
+    struct block at = {.batch = index / blocks};
+    at.row = within / column_blocks * w[P_ROW_BLOCK];
+    at.column = within % column_blocks * w[P_COLUMN_BLOCK];
+    at.row_end = at.row + w[P_ROW_BLOCK] < row_panels ? at.row + w[P_ROW_BLOCK] : row_panels;
+    at.column_end = at.column + w[P_COLUMN_BLOCK] < column_panels ? at.column + w[P_COLUMN_BLOCK] : column_panels;
+    return at;
+}
+
+/* The norms of one batch's panels, or NULL. */
+static const float *norms_at(const int64_t *w, int64_t word, int64_t apart, int64_t batch, int64_t panels) {
+    if (!w[P_A_NORMS] || !w[P_B_NORMS]) return NULL;
+    return (const float *)address(w[word]) + (apart ? batch : 0) * panels * NORMS;
+}
+
+static void multiply_block(const struct variant *variant, const int64_t *w, struct block at, const float *na,
+                           const float *nb, struct tile_sums *t) {
+    const int64_t pairs = w[P_PAIRS];
+    const int16_t *a = (const int16_t *)address(w[P_A] + at.batch * w[P_A_BATCH]);
+    const int16_t *b = (const int16_t *)address(w[P_B] + at.batch * w[P_B_BATCH]);
+    struct columns16 columns[MOST_PANELS];
+    for (int64_t c = at.column; c < at.column_end; c += variant->columns) {
+        const int wide = at.column_end - c < variant->columns ? (int)(at.column_end - c) : variant->columns;
+        for (int j = 0; j < wide; j++) prepare_columns(w, at.batch, c + j, &columns[j]);
+        for (int64_t r = at.row; r < at.row_end; r += variant->rows) {
+            const int high = at.row_end - r < variant->rows ? (int)(at.row_end - r) : variant->rows;
+            int64_t chunk = INT64_MAX;
+            for (int i = 0; i < high; i++)
+                for (int j = 0; j < wide; j++) {
+                    const int64_t own = na ? chunk_pairs(w, na + (r + i) * NORMS, nb + (c + j) * NORMS)
+                                           : w[P_PROVEN_PAIRS];
+                    chunk = own < chunk ? own : chunk;
+                }
+            const struct panels16 p = {a + r * pairs * 2 * TILE_ROWS, b + c * pairs * 2 * TILE_COLUMNS, pairs, high,
+                                       wide};
+            multiply_panels(variant->tile, &p, chunk, t);
+            for (int i = 0; i < high; i++)
+                for (int j = 0; j < wide; j++) {
+                    if (w[P_RESCALED]) store_floats(variant, w, at.batch, r + i, &columns[j], t, i * wide + j);
+                    else store_integers(w, at.batch, r + i, &columns[j], t, i * wide + j);
+                }
+        }
+    }
+}
+
+static void multiply(const struct variant *variant, const int64_t *w, int64_t begin, int64_t end) {
+    const int64_t row_panels = ceil_div(w[P_ROWS], TILE_ROWS), column_panels = ceil_div(w[P_COLUMNS], TILE_COLUMNS);
+    struct tile_sums t;
+    for (int64_t index = begin; index < end; index++) {
+        const struct block at = block_at(w, index, row_panels, column_panels);
+        const float *na = norms_at(w, P_A_NORMS, w[P_A_BATCH], at.batch, row_panels);
+        const float *nb = norms_at(w, P_B_NORMS, w[P_B_BATCH], at.batch, column_panels);
+        multiply_block(variant, w, at, na, nb, &t);
     }
 }
 
 OREBIT_EXPORT void orebit_product16_portable(const int64_t *args, int64_t begin, int64_t end) {
-    multiply(orebit_tile16_portable, args, begin, end);
+    static const struct variant portable = {orebit_tile16_portable, orebit_rescale16_portable, 2, 2};
+    multiply(&portable, args, begin, end);
 }
 
 #if OREBIT_X86
-__attribute__((target("avx2"))) OREBIT_EXPORT void orebit_product16_avx2(const int64_t *args, int64_t begin,
-                                                                         int64_t end) {
-    multiply(orebit_tile16_avx2, args, begin, end);
+OREBIT_EXPORT void orebit_product16_avx2(const int64_t *args, int64_t begin, int64_t end) {
+    static const struct variant avx2 = {orebit_tile16_avx2, orebit_rescale16_avx2, 1, 1};
+    multiply(&avx2, args, begin, end);
 }
 #endif

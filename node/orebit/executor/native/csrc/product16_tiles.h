@@ -1,20 +1,43 @@
-/* The inner loops of product16.c, one an instruction set. */
+/* What product16.c takes from each instruction set: the inner loop, and the rescale of what it sums up. */
 #ifndef OREBIT_PRODUCT16_TILES_H
 #define OREBIT_PRODUCT16_TILES_H
 
-#include "orebit.h"
+#include "product16.h"
 
 /* Chunks are a whole number of units of pairs. */
 #define CHUNK_UNIT 4
+#define MOST_PANELS 2 /* of either operand in one call */
 
-/* For each of `chunks` chunks of `pairs` pairs: t = the tile's sums of products, lo += t, hi += t >> 16.
- * Where hi is NULL there is one chunk and lo = t. `pairs` is a positive multiple of CHUNK_UNIT. lo and hi are 64-byte
- * aligned [TILE_ROWS][TILE_COLUMNS]; panels are 32-byte aligned. */
-typedef void tile16(const int16_t *a, const int16_t *b, int64_t chunks, int64_t pairs, int32_t *lo, int32_t *hi);
+/* Up to MOST_PANELS panels of A and of B, each `pairs_apart` pairs behind the one before. */
+struct panels16 {
+    const int16_t *a, *b;
+    int64_t pairs_apart;
+    int rows, columns; /* panels */
+};
+
+/* For each of `chunks` chunks of `pairs` pairs: t = sums of products, lo += t, hi += t >> 16. Where hi is NULL there is
+ * one chunk and lo = t. `pairs` is a positive multiple of CHUNK_UNIT. lo and hi are 64-byte aligned
+ * [p->rows][p->columns][TILE_ROWS][TILE_COLUMNS]; panels are 32-byte aligned. */
+typedef void tile16(const struct panels16 *p, int64_t chunks, int64_t pairs, int32_t *lo, int32_t *hi);
+
+/* One panel of columns, as the epilogue wants it. */
+struct columns16 {
+    int64_t first, count, offset; /* `offset` is where the first column lies in a row of out */
+    int together;                 /* all 16 lie side by side */
+    int32_t exponent[TILE_COLUMNS]; /* less the shift */
+    int32_t finite[TILE_COLUMNS];   /* all ones, or 0 where the exponent is NOT_FINITE */
+};
+
+/* Rescales one tile's sums, hi * 65536 + u32(lo - (hi << 16)) or just lo where hi is NULL, to TILE_COLUMNS floats at
+ * each of the TILE_ROWS addresses in `out`. */
+typedef void rescale16(const int32_t *lo, const int32_t *hi, const int32_t *row_exponents,
+                       const struct columns16 *columns, float *const *out);
 
 tile16 orebit_tile16_portable;
+rescale16 orebit_rescale16_portable;
 #if OREBIT_X86
 tile16 orebit_tile16_avx2;
+rescale16 orebit_rescale16_avx2;
 #endif
 
 #endif

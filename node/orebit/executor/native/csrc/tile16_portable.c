@@ -1,22 +1,45 @@
 /* The int16 tile in plain C: for machines without a faster one, and the model that the others are tested against. */
-#include "product16.h"
 #include "product16_tiles.h"
 
 #include <stddef.h>
+#include <string.h>
 
-void orebit_tile16_portable(const int16_t *a, const int16_t *b, int64_t chunks, int64_t pairs, int32_t *lo,
-                            int32_t *hi) {
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        uint32_t t[TILE] = {0};
-        for (int64_t p = 0; p < pairs; p++, a += 2 * TILE_ROWS, b += 2 * TILE_COLUMNS)
-            for (int r = 0; r < TILE_ROWS; r++)
-                for (int c = 0; c < TILE_COLUMNS; c++)
-                    t[r * TILE_COLUMNS + c] +=
-                        (uint32_t)((int32_t)a[2 * r] * b[2 * c]) + (uint32_t)((int32_t)a[2 * r + 1] * b[2 * c + 1]);
-        for (int i = 0; i < TILE; i++) {
-            const int32_t sum = (int32_t)t[i];
-            lo[i] = hi == NULL ? sum : (int32_t)((uint32_t)lo[i] + t[i]);
-            if (hi != NULL) hi[i] += sum >> 16;
-        }
+static void add_chunk(const int16_t *a, const int16_t *b, int64_t pairs, int32_t *lo, int32_t *hi) {
+    uint32_t t[TILE] = {0};
+    for (int64_t p = 0; p < pairs; p++, a += 2 * TILE_ROWS, b += 2 * TILE_COLUMNS)
+        for (int r = 0; r < TILE_ROWS; r++)
+            for (int c = 0; c < TILE_COLUMNS; c++)
+                t[r * TILE_COLUMNS + c] +=
+                    (uint32_t)((int32_t)a[2 * r] * b[2 * c]) + (uint32_t)((int32_t)a[2 * r + 1] * b[2 * c + 1]);
+    for (int i = 0; i < TILE; i++) {
+        const int32_t sum = (int32_t)t[i];
+        lo[i] = hi == NULL ? sum : (int32_t)((uint32_t)lo[i] + t[i]);
+        if (hi != NULL) hi[i] += sum >> 16;
+    }
+}
+
+void orebit_tile16_portable(const struct panels16 *p, int64_t chunks, int64_t pairs, int32_t *lo, int32_t *hi) {
+    for (int i = 0; i < p->rows; i++)
+        for (int j = 0; j < p->columns; j++)
+            for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                const int at = (i * p->columns + j) * TILE;
+                const int16_t *a = p->a + (i * p->pairs_apart + chunk * pairs) * 2 * TILE_ROWS;
+                const int16_t *b = p->b + (j * p->pairs_apart + chunk * pairs) * 2 * TILE_COLUMNS;
+                add_chunk(a, b, pairs, lo + at, hi == NULL ? NULL : hi + at);
+            }
+}
+
+void orebit_rescale16_portable(const int32_t *lo, const int32_t *hi, const int32_t *row_exponents,
+                               const struct columns16 *columns, float *const *out) {
+    for (int i = 0; i < TILE; i++) {
+        const int r = i / TILE_COLUMNS, c = i % TILE_COLUMNS;
+        const int64_t sum =
+            hi == NULL ? lo[i] : (int64_t)hi[i] * 65536 + ((uint32_t)lo[i] - ((uint32_t)hi[i] << 16));
+        const int32_t scale = row_exponents[r] + columns->exponent[c], half = scale >> 1;
+        const uint32_t bits[2] = {(uint32_t)(half + 127) << 23, (uint32_t)(scale - half + 127) << 23}, nan = NAN_BITS;
+        float power[2];
+        memcpy(power, bits, sizeof power);
+        out[r][c] = (float)sum * power[0] * power[1];
+        if (row_exponents[r] == NOT_FINITE || !columns->finite[c]) memcpy(&out[r][c], &nan, sizeof nan);
     }
 }
