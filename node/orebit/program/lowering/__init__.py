@@ -16,6 +16,7 @@ from orebit.program.lowering import (
     pooling_average,
     randomness,
     reductions,
+    resampling,
     views,
 )
 from orebit.program.lowering.context import DEFAULT_BITS, Lowering
@@ -43,6 +44,7 @@ __all__ = [
     "pooling_average",
     "randomness",
     "reductions",
+    "resampling",
     "supported",
     "views",
 ]

@@ -24,9 +24,11 @@ ADVICE = {
     "geometric": "take the floor of torch.empty(...).exponential_() / -log(1 - p)",
     "log_normal": "take torch.exp of a normal draw",
     "rrelu": "use leaky ReLU",
-    "native_batch_norm": "batch normalisation is not lowered yet; remove it or normalise the data beforehand",
     "embedding": "embeddings are not lowered yet; give one-hot rows to a Linear layer",
-    "pool": "pooling is not lowered yet; reshape and take a mean or amax over the new axes",
+    "_aa": "interpolate without antialias, after an average pool",
+    "ctc_loss": "align targets and outputs beforehand and use cross_entropy",
+    "fractional_max_pool": "use max_pool with a fixed stride",
+    "max_unpool": "use upsampling or a transposed convolution",
 }
 
 
