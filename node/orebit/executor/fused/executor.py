@@ -13,8 +13,7 @@ import torch
 from orebit.errors import ExecutionError
 from orebit.executor.fused.binding import bind
 from orebit.executor.fused.cache import compiled
-from orebit.executor.fused.contraction import Surroundings
-from orebit.executor.fused.contraction_tasks import Prepared
+from orebit.executor.fused.contraction_machine import contractor
 from orebit.executor.fused.memory import ALIGNMENT, aligned, lay_out
 from orebit.executor.fused.plan import Planner, Stage
 from orebit.executor.memory import physical_memory
@@ -60,12 +59,13 @@ class FusedExecutor:
         self._given: dict[int, torch.Tensor] = {}
         self._take(Source.CONSTANT, constants)
         self._take(Source.PARAMETER, parameters)
-        planner = Planner(program, _loops)
+        planner = Planner(program, contractor(self._library))
         stages = planner.stages()
         once = [stage for stage in stages if planner.fixed[stage.outputs[0]]]
         every = [stage for stage in stages if not planner.fixed[stage.outputs[0]]]
         self._lay_out(once, every, memory_limit)
         self._code = compiled(program, planner.kernels)
+        self._every_stages = every
         self._bind(once, every)
 
     def _take(self, source: Source, given: Sequence[Given]) -> None:
@@ -165,8 +165,3 @@ def _memory(size: int) -> Bytes:
     raw = np.zeros(size + ALIGNMENT, dtype=np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
-
-
-def _loops(around: Surroundings, number: int) -> Prepared | None:
-    """Every dot by generated loops."""
-    return None
