@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import torch
 from child import save
+from programs import trace
 from rich.console import Console
 from rich.table import Table
-from programs import trace
 from rivals import Eager, Orebit, Step
 from workloads import SIZES, WORKLOADS, make
 
@@ -143,7 +143,7 @@ def in_children(
 def child(workload: str, folder: Path, engine: str, threads: int) -> dict[str, float]:
     """A measurement in another process, whose caches are in `folder`."""
     script = Path(__file__).with_name("child.py")
-    environment = dict(os.environ, XDG_CACHE_HOME=str(folder / "cache"), OMP_NUM_THREADS=str(threads))
+    environment = dict(os.environ, OREBIT_CACHE=str(folder / "cache"), OMP_NUM_THREADS=str(threads))
     command = [sys.executable, str(script), workload, str(folder), engine, str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -7,7 +7,7 @@ from workloads import Workload
 from orebit.strategy.training import TracedTraining, Training, trace_training
 
 
-def trace(workload: Workload, bits: int) -> TracedTraining:
+def trace(workload: Workload, bits: int, shuffle: bool = True) -> TracedTraining:
     """The workload's training program. Raises OrebitError for what cannot be traced."""
     return trace_training(
         Training(
@@ -18,5 +18,6 @@ def trace(workload: Workload, bits: int) -> TracedTraining:
             steps=100,
             batch_size=workload.batch,
             bits=bits,
+            shuffle=shuffle,
         )
     )
