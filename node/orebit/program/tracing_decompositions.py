@@ -18,6 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from orebit.program.tracing_padding import CircularPadding
 
+from orebit.program.tracing_composites import WrittenOut, as_strided
+
 aten = torch.ops.aten
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,9 +49,14 @@ DECOMPOSED: list[Any] = [
     aten.glu,
     aten.glu_backward,
     aten.threshold,
+    aten.soft_margin_loss,
+    aten.soft_margin_loss_backward,
 ]
 # Those written out by functions of ours, which are called with the operation's arguments (see `decomposes`).
-WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {}
+WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {
+    aten.as_strided.default: as_strided,
+    aten.as_strided_copy.default: as_strided,
+}
 
 
 def decomposes(*operations: OpOverload) -> Callable[[Function], Function]:
@@ -112,7 +119,7 @@ def plain_kernels() -> Iterator[None]:
     # What distributions check about their arguments is read from tensors, and only ever raises.
     Distribution.set_default_validate_args(False)
     try:
-        with sdpa_kernel([SDPBackend.MATH]), CircularPadding():
+        with sdpa_kernel([SDPBackend.MATH]), CircularPadding(), WrittenOut():
             yield
     finally:
         Distribution.set_default_validate_args(validates)

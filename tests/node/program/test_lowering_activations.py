@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -85,18 +87,16 @@ def test_function(name: str) -> None:
     check(FUNCTIONS[name], tolerance=5e-6)
 
 
-def lowered(operation: object, *arrays: Array, dtype: DType | None = None) -> Array:
-    """One operation over constants, through the reference executor."""
+def lowered(operation: Any, *arrays: Array, arguments: tuple[object, ...] = (), dtype: DType | None = None) -> Array:
+    """One operation, or a lowering, over constants, through the reference executor."""
     builder = Builder()
     inputs = [Tensor.of(builder.constant(DType.from_numpy(a.dtype), a.shape)) for a in arrays]
     lowering = Lowering(builder)
     lowering.result_type = dtype
-    made = LOWERINGS[operation](lowering, *inputs)  # type: ignore[index]  # an operation of torch.ops has no type
+    made = LOWERINGS.get(operation, operation)(lowering, *inputs, *arguments)
     value = lowering.value(made, made.shape)
-    builder.state(value.dtype, value.shape)
-    (result,) = ReferenceExecutor(builder.finish([value]), list(arrays), []).step(
-        [np.zeros(value.shape, value.dtype.numpy)]
-    )
+    start = np.zeros(builder.state(value.dtype, value.shape).shape, value.dtype.numpy)
+    (result,) = ReferenceExecutor(builder.finish([value]), list(arrays), []).step([start])
     return result.numpy()
 
 

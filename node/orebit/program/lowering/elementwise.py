@@ -190,19 +190,19 @@ def minimum(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
     return apply(lowering, lambda x, y: x.min(y), a, b)
 
 
-@lowers(aten.clamp.default, aten.hardtanh.default)
+@lowers(aten.clamp.default, aten.clamp.Tensor, aten.hardtanh.default)
 def clamp(lowering: Lowering, a: Tensor, low: Argument | None = None, high: Argument | None = None) -> Tensor:
     if low is not None:
         a = apply(lowering, lambda x, y: x.max(y), a, low)
     return a if high is None else apply(lowering, lambda x, y: x.min(y), a, high)
 
 
-@lowers(aten.clamp_min.default)
+@lowers(aten.clamp_min.default, aten.clamp_min.Tensor)
 def clamp_min(lowering: Lowering, a: Tensor, low: Argument) -> Tensor:
     return clamp(lowering, a, low)
 
 
-@lowers(aten.clamp_max.default)
+@lowers(aten.clamp_max.default, aten.clamp_max.Tensor)
 def clamp_max(lowering: Lowering, a: Tensor, high: Argument) -> Tensor:
     return clamp(lowering, a, None, high)
 

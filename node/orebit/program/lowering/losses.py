@@ -6,12 +6,10 @@ from math import prod
 
 import torch
 
-from orebit.errors import TraceError
 from orebit.numerics import functions
 from orebit.numerics.types import DType
-from orebit.program import index_map as maps
 from orebit.program.expression import Scalar
-from orebit.program.lowering import exact
+from orebit.program.lowering import exact, gathering
 from orebit.program.lowering.context import Lowering, axis
 from orebit.program.lowering.registry import lowers
 from orebit.program.lowering.tensor import Tensor
@@ -45,8 +43,9 @@ def log_softmax_backward(lowering: Lowering, grad: Tensor, output: Tensor, dim: 
     return lowering.map(lambda g, p, s: g - p * s, grad, lowering.map(functions.exp, output), total)
 
 
-@lowers(aten._softmax.default)
-def softmax(lowering: Lowering, a: Tensor, dim: int, half_to_float: bool = False) -> Tensor:
+@lowers(aten._softmax.default, aten._safe_softmax.default)
+def softmax(lowering: Lowering, a: Tensor, dim: int, *_: object) -> Tensor:
+    """A row of -inf only gives zeros."""
     dim = axis(dim, len(a.shape))
     weights = lowering.map(functions.exp, _shifted(lowering, a, dim))
     total = exact.sum_over(lowering, weights, [dim]).with_axis(dim)
@@ -65,11 +64,6 @@ def _class_axis(a: Tensor) -> int:
     return 1 if len(a.shape) > 1 else 0
 
 
-def _refuse_weight(weight: Tensor | None) -> None:
-    if weight is not None:
-        raise TraceError("class weights in a loss have no lowering; multiply an unreduced loss by them instead")
-
-
 def _chosen(target: Scalar, classes: int, ignore_index: int) -> Scalar:
     inside = target.lt(0) | target.ge(classes) | target.eq(ignore_index)
     return inside ^ 1
@@ -79,17 +73,22 @@ def _chosen(target: Scalar, classes: int, ignore_index: int) -> Scalar:
 def nll_loss(
     lowering: Lowering, a: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: int
 ) -> tuple[Tensor, Tensor]:
-    _refuse_weight(weight)
+    """The loss, and the total weight of the targets that count."""
     dim, classes = _class_axis(a), a.shape[_class_axis(a)]
     picked = _pick(lowering, a, target, dim, ignore_index)
-    losses = lowering.map(lambda x: -x, picked)
-    valid = lowering.map(lambda t: _chosen(t, classes, ignore_index), target, dtype=DType.U8)
     dims = list(range(len(target.shape)))
-    count = lowering.map(lambda n: n.to_f32(), exact.sum_over(lowering, valid, dims) if dims else valid)
+    if weight is None:
+        losses = lowering.map(lambda x: -x, picked)
+        valid = lowering.map(lambda t: _chosen(t, classes, ignore_index), target, dtype=DType.U8)
+        total = lowering.map(lambda n: n.to_f32(), exact.sum_over(lowering, valid, dims) if dims else valid)
+    else:
+        weights = _class_weights(lowering, weight, target, ignore_index)
+        losses = lowering.map(lambda w, x: -(w * x), weights, picked)
+        total = exact.sum_over(lowering, weights, dims) if dims else weights
     if reduction == NONE:
-        return losses, count
+        return losses, total
     summed = exact.sum_over(lowering, losses, dims) if dims else losses
-    return (lowering.map(lambda s, n: s / n, summed, count) if reduction == MEAN else summed), count
+    return (lowering.map(lambda s, n: s / n, summed, total) if reduction == MEAN else summed), total
 
 
 def _pick(lowering: Lowering, a: Tensor, target: Tensor, dim: int, ignore_index: int) -> Tensor:
@@ -102,9 +101,14 @@ def _pick(lowering: Lowering, a: Tensor, target: Tensor, dim: int, ignore_index:
         target,
         dtype=DType.I64,
     )
-    flat = scores.value.view(maps.IndexMap(()), [prod(scores.shape)])
-    places_view = places.broadcast(target.shape)
-    return Tensor.of(lowering.builder.gather(places_view, flat, target.shape))
+    return gathering.elements(lowering, scores, places)
+
+
+def _class_weights(lowering: Lowering, weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """weight[target], 0 where the target is none."""
+    classes = weight.shape[0]
+    places = lowering.map(lambda t: _chosen(t, classes, ignore_index).select(t, -1), target, dtype=DType.I64)
+    return gathering.elements(lowering, weight, places)
 
 
 @lowers(aten.nll_loss_backward.default, aten.nll_loss2d_backward.default)
@@ -116,11 +120,12 @@ def nll_loss_backward(
     weight: Tensor | None,
     reduction: int,
     ignore_index: int,
-    count: Tensor,
+    total: Tensor,
 ) -> Tensor:
-    _refuse_weight(weight)
     dim, classes = _class_axis(a), a.shape[_class_axis(a)]
-    each = lowering.map(lambda g, n: -(g / n) if reduction == MEAN else -g, grad, count)
+    each = lowering.map(lambda n, g: -(g / n) if reduction == MEAN else -g, total, grad)
+    if weight is not None:
+        each = lowering.map(lambda w, g: w * g, _class_weights(lowering, weight, target, ignore_index), each)
     spread = each.with_axis(dim) if each.shape else each
 
     def place(t: Scalar, g: Scalar) -> Scalar:
@@ -132,15 +137,55 @@ def nll_loss_backward(
 
 @lowers(aten.mse_loss.default)
 def mse_loss(lowering: Lowering, a: Tensor, target: Tensor, reduction: int = MEAN) -> Tensor:
-    squares = lowering.map(lambda x, y: (x - y) * (x - y), a, target)
-    if reduction == NONE:
-        return squares
-    summed = exact.sum_over(lowering, squares, list(range(len(squares.shape)))) if squares.shape else squares
-    size = float(prod(squares.shape))
-    return lowering.map(lambda s: s / size, summed) if reduction == MEAN else summed
+    return _reduced(lowering, lowering.map(lambda x, y: (x - y) * (x - y), a, target), reduction)
 
 
 @lowers(aten.mse_loss_backward.default)
 def mse_loss_backward(lowering: Lowering, grad: Tensor, a: Tensor, target: Tensor, reduction: int) -> Tensor:
     factor = 2.0 / prod(a.shape) if reduction == MEAN else 2.0
     return lowering.map(lambda x, y, g: (x - y) * factor * g, a, target, grad)
+
+
+def _reduced(lowering: Lowering, losses: Tensor, reduction: int) -> Tensor:
+    if reduction == NONE:
+        return losses
+    summed = exact.sum_over(lowering, losses, list(range(len(losses.shape)))) if losses.shape else losses
+    size = float(prod(losses.shape))
+    return lowering.map(lambda s: s / size, summed) if reduction == MEAN else summed
+
+
+def _log(x: Scalar) -> Scalar:
+    """The logarithm, not below -100, as in torch's binary cross entropy."""
+    return functions.log(x).max(-100.0)
+
+
+@lowers(aten.binary_cross_entropy.default)
+def binary_cross_entropy(
+    lowering: Lowering, a: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = MEAN
+) -> Tensor:
+    logs = lowering.map(_log, a), lowering.map(lambda x: _log(1.0 - x), a)
+    losses = lowering.map(lambda y, p, q: (y - 1.0) * q - y * p, target, *logs)
+    if weight is not None:
+        losses = lowering.map(lambda w, x: w * x, weight, losses)
+    return _reduced(lowering, losses, reduction)
+
+
+@lowers(aten.binary_cross_entropy_backward.default)
+def binary_cross_entropy_backward(
+    lowering: Lowering, grad: Tensor, a: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = MEAN
+) -> Tensor:
+    size = float(prod(a.shape)) if reduction == MEAN else 1.0
+    slopes = lowering.map(lambda x, y, g: g * (x - y) / ((1.0 - x) * x).max(1e-12) / size, a, target, grad)
+    return slopes if weight is None else lowering.map(lambda w, x: w * x, weight, slopes)
+
+
+@lowers(aten.xlogy.Tensor, aten.xlogy.Scalar_Other, aten.xlogy.Scalar_Self)
+def xlogy(lowering: Lowering, a: Tensor | float, b: Tensor | float) -> Tensor:
+    """a * log(b), and 0 where a is 0 and b no NaN."""
+
+    def value(y: Scalar | float, x: Scalar | float) -> Scalar:
+        build = x.builder if isinstance(x, Scalar) else y.builder  # type: ignore[union-attr]  # one of the two is a tensor
+        left, right = build.lift(x, DType.F32), build.lift(y, DType.F32)
+        return (left.eq(0.0) & right.eq(right)).select(0.0, left * functions.log(right))
+
+    return lowering.map(value, b, a)

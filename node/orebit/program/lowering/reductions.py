@@ -18,7 +18,8 @@ from orebit.program.lowering.views import program_type
 aten = torch.ops.aten
 
 
-def _dims(tensor: Tensor, dims: Sequence[int] | int | None) -> list[int]:
+def dims_of(tensor: Tensor, dims: Sequence[int] | int | None) -> list[int]:
+    """Axis numbers, in order; all of them for None or []."""
     rank = len(tensor.shape)
     if dims is None or dims == []:
         return list(range(rank))
@@ -26,7 +27,8 @@ def _dims(tensor: Tensor, dims: Sequence[int] | int | None) -> list[int]:
     return sorted({axis(dim, rank) for dim in given}) if rank else []
 
 
-def _kept(tensor: Tensor, dims: Sequence[int], keepdim: bool) -> Tensor:
+def kept(tensor: Tensor, dims: Sequence[int], keepdim: bool) -> Tensor:
+    """With removed axes as extents of 1, if they are to be kept."""
     if keepdim:
         for dim in sorted(dims):
             tensor = tensor.with_axis(dim)
@@ -42,11 +44,11 @@ def total(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    axes = _dims(a, dims)
+    axes = dims_of(a, dims)
     if dtype is not None:
         a = lowering.convert(a, program_type(dtype))
     result = exact.sum_over(lowering, a, axes) if axes else a
-    return _kept(result, axes, keepdim)
+    return kept(result, axes, keepdim)
 
 
 @lowers(aten.mean.default, aten.mean.dim)
@@ -58,7 +60,7 @@ def mean(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    axes = _dims(a, dims)
+    axes = dims_of(a, dims)
     count = float(prod(a.shape[dim] for dim in axes))
     summed = total(lowering, a, axes, keepdim, dtype=dtype) if axes else a
     return lowering.map(lambda x: x.to_f32() / count, summed)
@@ -66,8 +68,8 @@ def mean(
 
 @lowers(aten.amax.default, aten.max.default)
 def amax(lowering: Lowering, a: Tensor, dims: Sequence[int] = (), keepdim: bool = False) -> Tensor:
-    axes = _dims(a, list(dims))
-    return _kept(exact.maximum(lowering, a, axes), axes, keepdim) if axes else a
+    axes = dims_of(a, list(dims))
+    return kept(exact.maximum(lowering, a, axes), axes, keepdim) if axes else a
 
 
 @lowers(aten.argmax.default)
@@ -86,7 +88,7 @@ def argmax(lowering: Lowering, a: Tensor, dim: int | None = None, keepdim: bool 
 
     places = lowering.map(place, largest, a, dtype=DType.I64)
     first = lowering.map(lambda x: -x, exact.maximum(lowering, places, [dim]))
-    return _kept(first, [dim], keepdim)
+    return kept(first, [dim], keepdim)
 
 
 @lowers(aten.max.dim)

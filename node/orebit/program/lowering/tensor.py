@@ -69,7 +69,7 @@ class Tensor:
     def permute(self, order: Sequence[int]) -> Tensor:
         """As torch.permute."""
         shape = tuple(self.shape[k] for k in order)
-        return self._reread(shape, [list(order).index(k) for k in range(len(order))])
+        return self.reread(shape, [list(order).index(k) for k in range(len(order))])
 
     def expand(self, shape: Sequence[int]) -> Tensor:
         """As torch.expand; -1 keeps an extent."""
@@ -91,12 +91,12 @@ class Tensor:
     def without_axis(self, dim: int) -> Tensor:
         """Axis `dim`, of extent 1, removed."""
         places = [None if k == dim else k - (k > dim) for k in range(len(self.shape))]
-        return self._reread(self.shape[:dim] + self.shape[dim + 1 :], places)
+        return self.reread(self.shape[:dim] + self.shape[dim + 1 :], places)
 
     def with_axis(self, dim: int) -> Tensor:
         """An axis of extent 1 inserted at `dim`."""
         places = [k + (k >= dim) for k in range(len(self.shape))]
-        return self._reread((*self.shape[:dim], 1, *self.shape[dim:]), places)
+        return self.reread((*self.shape[:dim], 1, *self.shape[dim:]), places)
 
     def squeezed(self) -> Tensor:
         """Without its axes of extent 1."""
@@ -118,7 +118,8 @@ class Tensor:
                 bare = bare.with_axis(dim)
         return bare
 
-    def _reread(self, shape: tuple[int, ...], places: Sequence[int | None]) -> Tensor:
+    def reread(self, shape: tuple[int, ...], places: Sequence[int | None]) -> Tensor:
+        """A tensor of `shape` in which own axis k is axis places[k], or stays at 0 for None; several may share one."""
         axes = tuple(_relocate(axis, places, len(shape)) for axis in self.axes)
         return Tensor(self.value, self.source, axes, shape)
 

@@ -196,7 +196,7 @@ def full_like(lowering: Lowering, a: Tensor, number: Any, dtype: torch.dtype | N
     return lowering.full(a.shape, number, a.dtype if dtype is None else program_type(dtype))
 
 
-@lowers(aten.fill.Scalar)
+@lowers(aten.fill.Scalar, aten.fill.Tensor)
 def fill(lowering: Lowering, a: Tensor, number: Any) -> Tensor:
     return full_like(lowering, a, number)
 

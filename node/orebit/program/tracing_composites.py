@@ -1,0 +1,125 @@
+"""Functions of torch that read values while they run, written out so that they do not.
+
+Each is only an equal composition of other functions, under autograd; it is in force while a step is traced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+aten = torch.ops.aten
+
+
+def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+    """Checks no range: a class beyond it gives a row of zeros."""
+    if num_classes < 0:
+        return torch.nn.functional.one_hot(tensor)  # its shape depends on data, and is refused as such
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes)).to(torch.int64)
+
+
+def _prod(
+    tensor: torch.Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """By halves, so that the gradient needs no search for zeros."""
+    if not tensor.is_floating_point():
+        return torch.prod(tensor, dtype=dtype) if dim is None else torch.prod(tensor, dim, keepdim, dtype=dtype)
+    if dtype is not None:
+        tensor = tensor.to(dtype)
+    if dim is None:
+        tensor, dim, keepdim = tensor.reshape(-1), 0, False
+    if not tensor.dim():
+        return tensor.clone()
+    while tensor.size(dim) > 1:
+        half = tensor.size(dim) // 2
+        joined = tensor.narrow(dim, 0, half) * tensor.narrow(dim, half, half)
+        rest = tensor.size(dim) - 2 * half
+        tensor = torch.cat([joined, tensor.narrow(dim, 2 * half, rest)], dim) if rest else joined
+    return tensor if keepdim else tensor.squeeze(dim)
+
+
+def _cumprod(tensor: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """By doubling, as its lowering, so that the gradient needs no search for zeros."""
+    tensor = tensor if dtype is None else tensor.to(dtype)
+    if not tensor.is_floating_point() or not tensor.dim():
+        return torch.cumprod(tensor, dim)
+    distance, length = 1, tensor.size(dim)
+    while distance < length:
+        joined = tensor.narrow(dim, distance, length - distance) * tensor.narrow(dim, 0, length - distance)
+        tensor = torch.cat([tensor.narrow(dim, 0, distance), joined], dim)
+        distance *= 2
+    return tensor
+
+
+def _gaussian_nll_loss(
+    mean: torch.Tensor,
+    target: torch.Tensor,
+    var: torch.Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    """Without the check that no variance is negative."""
+    variance = var if isinstance(var, torch.Tensor) else torch.full_like(mean, var)
+    if variance.dim() + 1 == mean.dim() and variance.size() == mean.size()[:-1]:
+        variance = variance.unsqueeze(-1)
+    # The floor carries no gradient of its own, as in torch.
+    bounded = variance + (variance.clamp(min=eps) - variance).detach()
+    loss = 0.5 * (torch.log(bounded) + (mean - target) ** 2 / bounded)
+    loss = loss + 0.5 * math.log(2 * math.pi) if full else loss
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+REPLACED: dict[Any, Callable[..., torch.Tensor]] = {
+    functional.one_hot: _one_hot,
+    functional.gaussian_nll_loss: _gaussian_nll_loss,
+    torch.prod: _prod,
+    torch.Tensor.prod: _prod,
+    torch.cumprod: _cumprod,
+    torch.Tensor.cumprod: _cumprod,
+}
+
+
+class WrittenOut(TorchFunctionMode):
+    """Calls our compositions instead of torch's functions."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return REPLACED.get(func, func)(*args, **(kwargs or {}))
+
+
+def as_strided(
+    tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Any:
+    """A view by strides as slices, a permutation and an expansion; what none of these is stays as it is."""
+    if not tensor.is_contiguous() or tensor.storage_offset():
+        return NotImplemented
+    rest, own = storage_offset or 0, tensor.stride()
+    starts = []
+    for step in own:
+        starts.append(rest // step)
+        rest %= step
+    cut, used = tensor, []
+    for extent, step in zip(size, stride, strict=True):
+        if extent == 1 or step == 0:
+            continue
+        axis = next((k for k, base in enumerate(own) if k not in used and step % base == 0), None)
+        if axis is None or starts[axis] + (extent - 1) * (step // own[axis]) >= tensor.size(axis):
+            return NotImplemented
+        used.append(axis)
+        end = starts[axis] + (extent - 1) * (step // own[axis]) + 1
+        cut = aten.slice_copy.Tensor(cut, axis, starts[axis], end, step // own[axis])
+    for axis in range(tensor.dim()):
+        if axis not in used:
+            cut = aten.slice_copy.Tensor(cut, axis, starts[axis], starts[axis] + 1)
+    cut = aten.permute_copy.default(cut, [*used, *(k for k in range(tensor.dim()) if k not in used)])
+    kept = [extent if step else 1 for extent, step in zip(size, stride, strict=True)]
+    return aten.expand_copy.default(aten.view_copy.default(cut, kept), size)
