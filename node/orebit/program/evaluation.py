@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from orebit.program.lowering.context import Lowering
 from orebit.program.lowering.tensor import Tensor
 from orebit.program.tracing import capture, model_tensors, scalar_loss
 from orebit.program.tracing_data import Dataset, warn_spare_rows
+from orebit.program.tracing_hyperparameters import Place
 
 Array = NDArray[Any]
 LARGEST_BATCH = 512
@@ -28,14 +29,18 @@ SMALLEST_BATCH = 32
 class EvaluationStep:
     """A forward pass in evaluation mode: the loss of a batch, and for a classifier how many rows it gets right."""
 
-    training = False
-    optimizer: torch.optim.Optimizer | None = None
+    training: bool | None = False
+    optimizers: Mapping[str, torch.optim.Optimizer] = {}
 
     def __init__(self, model: torch.nn.Module, loss: Callable[..., torch.Tensor], source: str) -> None:
         self.model = model
         self.loss = loss
         self.source = source
         self.classifies = False
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return ("loss", "correct") if self.classifies else ("loss",)
 
     def run(self, batch: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         return self._run_user_step(batch)
@@ -51,6 +56,9 @@ class EvaluationStep:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return model_tensors(self.model)
+
+    def places(self) -> list[Place]:
+        return []
 
 
 def _classifies(output: object, batch: tuple[torch.Tensor, ...]) -> bool:

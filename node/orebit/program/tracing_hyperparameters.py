@@ -1,160 +1,155 @@
-"""Hyper-parameters as traced scalars: floats that remember how they were computed.
+"""Where a step's hyper-parameters are held: in optimizers' groups, and in what a user's function closes over.
 
-While a step is traced, every non-zero float of the optimizer's groups is a `TracedFloat` with a value of its own, close
-to the true one. What the optimizer derives from it (`-lr`, `1 - lr * decay`) is a TracedFloat too. The graph only keeps
-plain numbers, but a number's bits then say which expression made it. A hyper-parameter that is zero stays a literal:
+While a step is traced, every non-zero float there is a TracedFloat. A hyper-parameter that is zero stays a literal:
 optimizers branch on it.
 """
 
 from __future__ import annotations
 
-import operator
-import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
 
-Compute = Callable[[Mapping[str, float]], float]
-# How far apart the values of different traces and hyper-parameters lie, relative to the true value.
-SPACING = 2.0**-30
+from orebit.program.tracing_scalars import ScalarTable, Setting
+
 # Written as integers, these still are numbers that a search may change.
 NUMERIC_KEYS = ("lr", "momentum", "dampening", "weight_decay")
 
 
-@dataclass
-class ScalarTable:
-    """The scalars of one trace, by their bits."""
+@dataclass(frozen=True)
+class Place:
+    """One Python variable that holds a float, or a tuple of them."""
 
-    formulas: dict[bytes, str] = field(default_factory=dict)
-    computes: dict[str, Compute] = field(default_factory=dict)
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    integers: bool = False
 
-    def formula(self, number: object) -> str | None:
-        """The expression that made this number, or None."""
-        return self.formulas.get(_bits(number)) if isinstance(number, float) else None
-
-
-class TracedFloat(float):
-    """A float that registers itself, and what is computed from it, in a table."""
-
-    formula: str
-    compute: Compute
-    table: ScalarTable
-
-    @classmethod
-    def make(cls, number: float, formula: str, compute: Compute, table: ScalarTable) -> TracedFloat:
-        self = cls(number)
-        self.formula, self.compute, self.table = formula, compute, table
-        table.formulas.setdefault(_bits(self), formula)
-        table.computes.setdefault(formula, compute)
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TracedFloat:
-        return self
-
-    def __neg__(self) -> float:
-        compute = self.compute
-        return TracedFloat.make(-float(self), f"-{self.formula}", lambda values: -compute(values), self.table)
+    def numbers(self) -> list[tuple[str, float]]:
+        """The numbers held, by name: `betas.0` for the first of a tuple."""
+        return _floats(self.name, self.read(), self.integers)
 
 
-def _binary(name: str, symbol: str) -> None:
-    function = getattr(operator, name)
-
-    def forward(self: TracedFloat, other: object) -> object:
-        return _combine(function, symbol, self, other, self.table)
-
-    def reflected(self: TracedFloat, other: object) -> object:
-        return _combine(function, symbol, other, self, self.table)
-
-    setattr(TracedFloat, f"__{name}__", forward)
-    setattr(TracedFloat, f"__r{name}__", reflected)
+def group_places(optimizers: Mapping[str, torch.optim.Optimizer]) -> Iterator[Place]:
+    """What the groups of optimizers hold: `lr`; `group1.lr` from the second group on; `name.lr` of a named one."""
+    for name, optimizer in optimizers.items():
+        for number, group in enumerate(optimizer.param_groups):
+            prefix = (f"{name}." if name else "") + (f"group{number}." if number else "")
+            for key in group:
+                if key not in ("params", "initial_lr"):
+                    yield _entry(prefix + key, group, key, key in NUMERIC_KEYS)
 
 
-def _combine(
-    function: Callable[[Any, Any], Any], symbol: str, left: object, right: object, table: ScalarTable
-) -> object:
-    if not isinstance(left, float | int) or not isinstance(right, float | int):
-        return NotImplemented
-    first, second = _compute_of(left), _compute_of(right)
-    number = function(_plain(left), _plain(right))
-    if not isinstance(number, float):
-        return number
-    formula = f"({_formula_of(left)} {symbol} {_formula_of(right)})"
-    return TracedFloat.make(number, formula, lambda values: function(first(values), second(values)), table)
+def function_places(function: Callable[..., Any], keywords: MutableMapping[str, Any]) -> Iterator[Place]:
+    """The floats that a function takes by keyword (`keywords`), closes over, or reads from its module."""
+    for key in keywords:
+        yield _entry(key, keywords, key, False)
+    seen = set(keywords)
+    for name, read, write in variables(function):
+        if name not in seen and type(read()) is float:
+            seen.add(name)
+            yield Place(name, read, write)
 
 
-for _name, _symbol in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("pow", "**")):
-    _binary(_name, _symbol)
+def _entry(name: str, holder: MutableMapping[str, Any], key: str, integers: bool) -> Place:
+    return Place(name, lambda: holder[key], lambda value: holder.__setitem__(key, value), integers)
 
 
-def _plain(number: float | int) -> float | int:
-    return float(number) if isinstance(number, TracedFloat) else number
+def variables(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], None]]]:
+    """The variables that a function finds outside itself, each with how to read and how to write it: attributes of the
+    object that it is a method of, those of enclosing functions, and those of its module."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, MethodType):
+        yield from _attributes(function.__self__)
+        function = function.__func__
+    elif not isinstance(function, FunctionType | torch.nn.Module):
+        yield from _attributes(function)
+        function = type(function).__call__
+    if not isinstance(function, FunctionType):
+        return
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if _is_filled(cell):
+            yield name, functools.partial(getattr, cell, "cell_contents"), functools.partial(_fill, cell)
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            yield name, *_item(function.__globals__, name)
 
 
-def _compute_of(number: float | int) -> Compute:
-    if isinstance(number, TracedFloat):
-        return number.compute
-    return lambda values: number
+def _attributes(owner: Any) -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], None]]]:
+    for name in list(getattr(owner, "__dict__", {})):
+        yield name, *_item(owner.__dict__, name)
 
 
-def _formula_of(number: float | int) -> str:
-    return number.formula if isinstance(number, TracedFloat) else repr(number)
+def _item(holder: MutableMapping[str, Any], key: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    return lambda: holder[key], lambda value: holder.__setitem__(key, value)
 
 
-def _bits(number: float) -> bytes:
-    return struct.pack("<d", float(number))
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable that is assigned later
+        return False
 
 
-def _groups(optimizer: torch.optim.Optimizer | None) -> list[dict[str, Any]]:
-    return [] if optimizer is None else optimizer.param_groups
+def _fill(cell: CellType, value: Any) -> None:
+    cell.cell_contents = value
 
 
-def hyperparameters(optimizer: torch.optim.Optimizer | None) -> dict[str, float]:
-    """The non-zero floats of an optimizer's groups, by name: `lr`, or `group1.lr` from the second group on."""
+def hyperparameters(places: list[Place]) -> dict[str, float]:
+    """The non-zero floats of all places, by name; of two with one name the first."""
     found: dict[str, float] = {}
-    for number, group in enumerate(_groups(optimizer)):
-        prefix = f"group{number}." if number else ""
-        for key, setting in group.items():
-            if key == "params":
-                continue
-            for name, value in _floats(key, setting):
-                found[prefix + name] = value
+    for place in places:
+        for name, number in place.numbers():
+            found.setdefault(name, number)
     return found
 
 
-def install(optimizer: torch.optim.Optimizer | None, trial: int) -> ScalarTable:
-    """Replaces every hyper-parameter by a TracedFloat; `trial` picks values that no other trial has."""
-    table = ScalarTable()
-    names = {name: position for position, name in enumerate(hyperparameters(optimizer))}
-    for number, group in enumerate(_groups(optimizer)):
-        prefix = f"group{number}." if number else ""
-        for key, setting in list(group.items()):
-            if key != "params" and _floats(key, setting):
-                group[key] = _replace(prefix + key, setting, names, trial, table)
-    return table
+@contextmanager
+def installed(places: list[Place], table: ScalarTable, scheduled: Mapping[str, float], trial: int) -> Iterator[None]:
+    """Puts TracedFloats in all places for the while; `trial` picks values that no other trial has.
+
+    Args:
+        places: where.
+        table: receives the formulas; its settings name the hyper-parameters.
+        scheduled: names of those that change from step to step, with a value, not zero, that they have in some step.
+        trial: 0 to 15.
+    """
+    order = {name: number for number, name in enumerate(table.settings)}
+    before = [place.read() for place in places]
+
+    def traced(name: str, setting: Any, integers: bool) -> Any:
+        if isinstance(setting, tuple | list):
+            return type(setting)(traced(f"{name}.{k}", part, integers) for k, part in enumerate(setting))
+        number = scheduled.get(name, _number(setting, integers))
+        if name not in order or not number:
+            return setting
+        return table.leaf(Setting(name, name in scheduled), number, trial, order[name])
+
+    try:
+        for place, setting in zip(places, before, strict=True):
+            place.write(traced(place.name, setting, place.integers))
+        yield
+    finally:
+        for place, setting in zip(places, before, strict=True):
+            place.write(setting)
 
 
-def _replace(name: str, setting: Any, names: Mapping[str, int], trial: int, table: ScalarTable) -> Any:
+def _floats(name: str, setting: Any, integers: bool) -> list[tuple[str, float]]:
     if isinstance(setting, tuple | list):
-        return type(setting)(_replace(f"{name}.{k}", element, names, trial, table) for k, element in enumerate(setting))
-    number = _number(setting)
-    if name not in names or number is None:
-        return setting
-    shift = 1.0 - SPACING * (1 + trial + 16 * names[name])
-    return TracedFloat.make(number * shift, name, lambda values: values[name], table)
+        return [pair for k, part in enumerate(setting) for pair in _floats(f"{name}.{k}", part, integers)]
+    number = _number(setting, integers)
+    return [(name, number)] if number else []
 
 
-def _floats(key: str, setting: Any) -> list[tuple[str, float]]:
-    if isinstance(setting, tuple | list):
-        return [pair for k, element in enumerate(setting) for pair in _floats(f"{key}.{k}", element)]
-    number = _number(setting, integers=key in NUMERIC_KEYS)
-    return [] if not number else [(key, number)]
-
-
-def _number(setting: Any, integers: bool = True) -> float | None:
+def _number(setting: Any, integers: bool) -> float | None:
     if isinstance(setting, torch.Tensor):
-        return float(setting) if setting.dim() == 0 else None
+        return float(setting) if setting.dim() == 0 and not setting.requires_grad else None
     if isinstance(setting, bool) or not isinstance(setting, float | int):
         return None
     return float(setting) if isinstance(setting, float) or integers else None

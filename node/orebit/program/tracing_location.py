@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orebit.errors import TraceError
 from orebit.program.tracing_randomness import SITE, Sites
+from orebit.program.tracing_reading import Origins
 
 TORCH_FOLDER = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -33,6 +34,8 @@ DATA_DEPENDENT = {
     "aten.unique_consecutive": "the shape of a result depends on data",
     "aten.equal": "Python asks whether tensors are equal",
     "aten.repeat_interleave.Tensor": "the shape of a result depends on data",
+    "aten._pack_padded_sequence": "lengths of packed sequences are read from data",
+    "aten._assert_async": "Python checks a tensor's values",
 }
 
 
@@ -41,24 +44,36 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     the line of the forward operation that it differentiates; for a random one its site. Refuses what depends on data.
     """
 
-    def __init__(self, model: torch.nn.Module, fallback: str) -> None:
+    def __init__(self, model: torch.nn.Module, fallback: str, origins: Origins) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._names = {id(module): name for name, module in model.named_modules()}
         self._fallback = fallback
         self._forward: dict[int, str] = {}
         self.latest = fallback
         self.sites = Sites()
+        self._origins = origins
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.latest = self._locate()
-        _refuse_data_dependent(func, args, self.latest)
+        self._refuse_data_dependent(func, args)
         site = self.sites.number(func, args, kwargs or {})
         fx_traceback.current_meta["custom"] = {META: self.latest} | ({} if site is None else {SITE: site})
         if func is RANDOM_FROM:
             return args[0].copy_(torch.randint(args[1], args[2], args[0].shape))
         return func(*args, **(kwargs or {}))
+
+    def _refuse_data_dependent(self, func: Any, args: tuple[Any, ...]) -> None:
+        reason = DATA_DEPENDENT.get(str(func)) or DATA_DEPENDENT.get(str(func).rsplit(".", 1)[0])
+        if reason is None and str(func).startswith(("aten.index.Tensor", "aten.index_put")) and _has_mask(args[1]):
+            reason = "the shape of a result depends on data (indexing by a mask)"
+        # What is computed from constants alone is the same in every step.
+        if reason is not None and any(self._origins.vary(tensor) for tensor in _tensors(args)):
+            raise TraceError(
+                f"{reason}: {func} at {self.latest}. A program is the same for all data: use torch.where or a"
+                " multiplication by a mask, and keep statistics as tensors"
+            )
 
     def _locate(self) -> str:
         node = torch._C._current_autograd_node()
@@ -88,19 +103,16 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         return f", module '{name}' ({type(owner).__name__})" if name else ""
 
 
-def _refuse_data_dependent(func: Any, args: tuple[Any, ...], place: str) -> None:
-    reason = DATA_DEPENDENT.get(str(func)) or DATA_DEPENDENT.get(str(func).rsplit(".", 1)[0])
-    if reason is None and str(func).startswith("aten.index.Tensor") and _has_mask(args[1]):
-        reason = "the shape of a result depends on data (indexing by a mask)"
-    if reason is not None:
-        raise TraceError(
-            f"{reason}: {func} at {place}. A program is the same for all data: use torch.where or a multiplication by"
-            " a mask, keep statistics as tensors, and take SGD as the optimizer if this is the optimizer's own code."
-        )
-
-
 def _has_mask(indices: Any) -> bool:
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+
+
+def _tensors(args: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for argument in args:
+        if isinstance(argument, torch.Tensor):
+            yield argument
+        elif isinstance(argument, list | tuple):
+            yield from _tensors(argument)
 
 
 def failing_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orebit.errors import TraceError
 
@@ -61,3 +62,17 @@ class Sites:
                 f"the step at {source} seeds torch's random generator itself, so that it draws the same numbers every"
                 " time; draw them before, and give them as data or as a buffer"
             )
+
+
+class GeneratorKeeper(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Notes which generators a run draws from."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.sites = Sites()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.sites.number(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,28 +13,37 @@ import torch
 
 
 @contextmanager
-def restored(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
-    """Puts back parameters, gradients, buffers, optimizer state and settings, modes and all random generators."""
+def restored(model: torch.nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> Iterator[None]:
+    """Puts back parameters, gradients, buffers, modules' attributes and modes, optimizers' state and settings, and all
+    random generators."""
     tensors = [*model.parameters(), *model.buffers()]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     values = [tensor.detach().clone() for tensor in tensors]
-    gradients = [parameter.grad for parameter in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
+    gradients = [tensor.grad for tensor in tensors]
+    attributes = [(module, _own_attributes(module)) for module in model.modules()]
     randomness = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        with nullcontext() if optimizer is None else _restored_optimizer(optimizer):
+        with ExitStack() as states:
+            for optimizer in optimizers.values():
+                states.enter_context(_restored_optimizer(optimizer))
             yield
     finally:
         for module, held in buffers:
             module._buffers.update(held)
         copy_into(tensors, values)
-        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-            parameter.grad = gradient
-        for module, training in modes:
-            module.training = training
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = gradient
+        for module, attributes_before in attributes:
+            for name in _own_attributes(module).keys() - attributes_before.keys():
+                del module.__dict__[name]
+            module.__dict__.update(attributes_before)
         random.setstate(randomness[0])
         np.random.set_state(randomness[1])
         torch.set_rng_state(randomness[2])
+
+
+def _own_attributes(module: torch.nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in module.__dict__.items() if not name.startswith("_")}
 
 
 @contextmanager
@@ -68,3 +78,11 @@ def seed_everything(python: int, numpy: int, torch_seed: int) -> None:
     random.seed(python)
     np.random.seed(numpy)
     torch.manual_seed(torch_seed)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings: torch's about tracing are for its own developers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

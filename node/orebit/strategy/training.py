@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from orebit.errors import ConfigError, TraceError
-from orebit.numerics.types import DType
 from orebit.program.averaging import average_program
-from orebit.program.builder import Builder
 from orebit.program.descriptor import Source
 from orebit.program.evaluation import Evaluation, trace_evaluation
 from orebit.program.graph import Program
-from orebit.program.lowering.batches import positions, rows_of, shuffled, unpacked
-from orebit.program.lowering.captured import Bindings
-from orebit.program.lowering.context import DEFAULT_BITS, Lowering, Randomness
-from orebit.program.lowering.tensor import Tensor
-from orebit.program.tracing import CapturedStep, TrainingStep, capture, state_dict_names
+from orebit.program.lowering.context import DEFAULT_BITS
+from orebit.program.tracing import TrainingStep, WrittenStep, capture, state_dict_names
 from orebit.program.tracing_data import Dataset, read_dataset, warn_spare_rows
 from orebit.program.tracing_location import caller
+from orebit.program.tracing_schedules import Values, held_back, nominal, play, schedulers_of
+from orebit.program.tracing_snapshot import restored
+from orebit.program.tracing_start import run_eagerly
+from orebit.program.tracing_steps import as_model, as_optimizers
+from orebit.strategy.assembly import Assembled, Batches, assemble
 
 Array = NDArray[Any]
-OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
-STEP, LOSS = "step", "loss"
 
 
 @dataclass(kw_only=True)
@@ -36,9 +33,16 @@ class Training:
     own part of the data, and their states are averaged.
 
     Args:
-        model: an ordinary torch.nn.Module in float32, on the CPU.
+        model: an ordinary torch.nn.Module in float32, on the CPU; for a `step`, several modules (and tensors) by name
+            or in a list, all that it trains or updates.
         loss: `loss(model(x), y) -> scalar`, a module or a function.
-        optimizer: an optimizer over model.parameters(), or a function that makes one from parameters.
+        step: a training step as it stands; `loss` is then for held-out data only. `step(*batch)` zeroes gradients,
+            differentiates, lets the optimizers step, and returns the loss, or losses by name. Floats that it takes by
+            keyword with a default, closes over or reads from its module are hyper-parameters.
+        optimizer: an optimizer over model.parameters(), or a function that makes one from parameters; for a `step`,
+            several by name or in a list.
+        scheduler: torch.optim.lr_scheduler's, one or several, stepped after every step; or a function from the step's
+            number over all rounds, from 0, to hyper-parameters by name. Those that a `step` steps itself are found.
         data: tensors (x, y), a TensorDataset, or a DataLoader over one.
         batch_size: rows a step; read off a DataLoader when not given.
         steps: steps of one shard.
@@ -51,13 +55,16 @@ class Training:
         checkpoint: steps between checkpoints; a quarter of `steps` when not given.
         bits: of the exact products, 4 to 22.
         schedule: hyper-parameters by name (`lr`, `momentum`, ...) of a round from 0, where not the optimizer's.
+        check: how many steps of the program are compared with torch's own before anything is posted.
     """
 
-    model: torch.nn.Module
-    loss: Callable[..., torch.Tensor]
-    optimizer: torch.optim.Optimizer | OptimizerFactory
+    model: Any
+    optimizer: Any
     data: Any
     steps: int
+    loss: Callable[..., torch.Tensor] | None = None
+    step: Callable[..., Any] | None = None
+    scheduler: Any = None
     batch_size: int | None = None
     shards: int = 1
     rounds: int = 1
@@ -67,10 +74,14 @@ class Training:
     checkpoint: int | None = None
     bits: int = DEFAULT_BITS
     schedule: Callable[[int], Mapping[str, float]] | None = None
+    check: int = 2
     source: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.source = caller()
+        if self.loss is None and self.step is None:
+            raise ConfigError(f"the training at {self.source} needs a loss, or a step of its own")
+        self.model = as_model(self.model, self.source)
         for name in ("steps", "shards", "rounds", "batch_size", "checkpoint"):
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or number < 1):
@@ -94,23 +105,38 @@ class Training:
 class TracedTraining:
     """Programs, tensors and parameters of a Training.
 
-    State tensors are `step` (i64), the model's parameters and buffers, the optimizer's tensors, and `loss` (f32, of the
-    last step) at the end.
+    State tensors are `step` (i64), the model's parameters and buffers, the optimizers' tensors, and the losses of the
+    last step (f32), `loss` at the end.
     """
 
     training: Training
-    program: Program
     average: Program
     evaluation: Evaluation | None
-    state_names: tuple[str, ...]
-    initial_state: list[Array]
-    parameter_names: tuple[str, ...]
     state_dict_names: dict[str, str]
     hyperparameters: dict[str, float]
+    _assembled: Assembled
     _dataset: Dataset
     _shuffle: bool
-    _constants: list[Array]
-    _bindings: Bindings
+
+    @property
+    def program(self) -> Program:
+        """The training program."""
+        return self._assembled.program
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Of the training program's state."""
+        return self._assembled.state_names
+
+    @property
+    def initial_state(self) -> list[Array]:
+        """The training program's state before the first step."""
+        return self._assembled.initial_state
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Of the training program's parameters."""
+        return self._assembled.parameter_names
 
     @property
     def loss_index(self) -> int:
@@ -118,27 +144,33 @@ class TracedTraining:
         return len(self.state_names) - 1
 
     def constants_for(self, worker: int) -> list[Array]:
-        """The training program's constants: this worker's part of the data, then what the step itself holds."""
+        """The training program's constants: this worker's part of the data, the table of scalars that depend on the
+        step, if there are any, and what the step itself holds."""
         dealt = self.training.seed if self._shuffle and self.training.shards > 1 else None
-        return self._dataset.part(worker, self.training.shards, dealt) + self._constants
+        rounds = [self._settings(number) for number in range(self.training.rounds)]
+        settings = [settings for settings in rounds for _ in range(self.training.steps)]
+        return self._assembled.constants(self._dataset.part(worker, self.training.shards, dealt), settings)
 
     def parameters(self, round_number: int, worker: int) -> list[Array]:
-        """The training program's parameters: seed, worker, then the optimizer's scalars as of this round (from 0).
+        """The training program's parameters: seed, worker, then the step's scalars as of this round (from 0).
 
         Raises:
-            ConfigError: when the schedule names a hyper-parameter that the optimizer lacks or has at zero.
+            ConfigError: when the schedule names a hyper-parameter that the step lacks, has at zero, or has scheduled by
+                the step.
         """
-        settings = dict(self.hyperparameters)
+        return self._assembled.parameters(self.training.seed, worker, self._settings(round_number))
+
+    def _settings(self, round_number: int) -> dict[str, float]:
         changed = {} if self.training.schedule is None else self.training.schedule(round_number)
-        unknown = set(changed) - set(settings)
+        unknown = changed.keys() - self.hyperparameters.keys() | changed.keys() & self._assembled.schedule.keys()
         if unknown:
+            known = self.hyperparameters.keys() - self._assembled.schedule.keys()
             raise ConfigError(
-                f"the schedule sets {', '.join(sorted(unknown))}, but the optimizer's non-zero hyper-parameters are"
-                f" {', '.join(sorted(settings))}; give the optimizer a non-zero value to make it one"
+                f"the schedule sets {', '.join(sorted(unknown))}, but the step's non-zero hyper-parameters that no"
+                f" scheduler sets are {', '.join(sorted(known))};"
+                " give the optimizer a non-zero value to make it one"
             )
-        settings.update(changed)
-        head: list[Array] = [np.array(self.training.seed, np.int64), np.array(worker, np.int64)]
-        return head + self._bindings.scalar_values(settings)
+        return self.hyperparameters | {name: float(value) for name, value in changed.items()}
 
     def average_constants(self, worker_states: Sequence[Sequence[Any]]) -> list[Any]:
         """The averaging program's constants: the workers' final states, one after the other."""
@@ -185,75 +217,71 @@ def trace_training(training: Training) -> TracedTraining:
     shuffle = next((given for given in (training.shuffle, loading.shuffle) if given is not None), True)
     if not shuffle:  # shuffled, every row has its turn in some epoch
         warn_spare_rows(rows, batch_size, "a worker", f"they fill no batch of {batch_size}")
-    step = TrainingStep(training.model, training.loss, _optimizer(training), training.source)
-    captured = capture(step, (dataset.batch(0, batch_size), dataset.batch(batch_size, batch_size)))
-    return _assemble(training, dataset, captured, rows, batch_size, shuffle)
-
-
-def _optimizer(training: Training) -> torch.optim.Optimizer:
-    given = training.optimizer
-    try:
-        optimizer = given if isinstance(given, torch.optim.Optimizer) else given(training.model.parameters())
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"the optimizer at {training.source} cannot be made: {error}") from error
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TraceError(f"the optimizer at {training.source} is not a torch.optim.Optimizer, nor makes one")
-    return optimizer
-
-
-def _assemble(
-    training: Training, dataset: Dataset, captured: CapturedStep, rows: int, batch: int, shuffle: bool
-) -> TracedTraining:
-    builder = Builder()
-    lowering = Lowering(builder, training.bits)
-    names = (STEP, *(item.name for item in captured.state), LOSS)
-    initial = _initial_state(captured)
-    state = [
-        Tensor.of(builder.state(DType.from_numpy(array.dtype), array.shape, name))
-        for name, array in zip(names, initial, strict=True)
-    ]
-    tables = [
-        Tensor.of(builder.constant(column.dtype, (rows, *column.stored.shape[1:]), f"data.{number}"))
-        for number, column in enumerate(dataset.columns)
-    ]
-    seed, worker = (Tensor.of(builder.parameter(DType.I64, (), name)) for name in ("seed", "worker"))
-    places = positions(lowering, state[0], rows, batch)
-    if shuffle:
-        places = shuffled(lowering, places, state[0], seed, worker, rows, batch)
-    columns = [
-        unpacked(lowering, rows_of(lowering, table, places), column.scale)
-        for table, column in zip(tables, dataset.columns, strict=True)
-    ]
-    bindings = Bindings(lowering, captured)
-    draws = Randomness(seed, worker, state[0])
-    results = [lowering.map(lambda s: s + 1, state[0]), *bindings.lower([*state[1:-1], *columns], draws)]
-    new_state = [lowering.value(made, old.shape) for made, old in zip(results, state, strict=True)]
-    program = builder.finish(new_state)
+    step = _step(training)
+    examples = dataset.batch(0, batch_size), dataset.batch(batch_size, batch_size)
+    schedule = _schedule(training, step, examples[0])
+    with held_back(step.optimizers, step.source) as stepped:
+        captured = capture(step, examples, nominal(schedule))
+    _refuse_unknown_schedulers(training, stepped)
+    batches = Batches(rows, batch_size, shuffle, training.steps * training.rounds)
+    assembled = assemble(captured, dataset.columns, batches, training.bits, schedule)
     return TracedTraining(
         training=training,
-        program=program,
-        average=average_program(program.specs(Source.STATE), training.shards, names),
+        average=average_program(assembled.program.specs(Source.STATE), training.shards, assembled.state_names),
         evaluation=_evaluation(training),
-        state_names=names,
-        initial_state=initial,
-        parameter_names=("seed", "worker", *bindings.formulas),
         state_dict_names=state_dict_names(training.model),
         hyperparameters=captured.hyperparameters,
+        _assembled=assembled,
         _dataset=dataset,
         _shuffle=shuffle,
-        _constants=bindings.constants,
-        _bindings=bindings,
     )
 
 
-def _initial_state(captured: CapturedStep) -> list[Array]:
-    tensors = [item.initial.detach().contiguous().numpy() for item in captured.state]
-    arrays = [array.astype(np.uint8) if array.dtype == np.bool_ else array for array in tensors]
-    return [np.zeros((), np.int64), *arrays, np.zeros((), np.float32)]
+def _step(training: Training) -> TrainingStep | WrittenStep:
+    optimizers = as_optimizers(_optimizer(training), training.source)
+    if training.step is not None:
+        return WrittenStep(training.step, training.model, optimizers, training.source)
+    if len(optimizers) > 1 or training.loss is None:
+        raise ConfigError(f"the training at {training.source} has several optimizers; write its `step`")
+    return TrainingStep(training.model, training.loss, next(iter(optimizers.values())), training.source)
+
+
+def _optimizer(training: Training) -> Any:
+    given = training.optimizer
+    if isinstance(given, torch.optim.Optimizer) or not callable(given):
+        return given
+    try:
+        return given(training.model.parameters())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"the optimizer at {training.source} cannot be made: {error}") from error
+
+
+def _schedule(training: Training, step: TrainingStep | WrittenStep, batch: tuple[torch.Tensor, ...]) -> Values:
+    """The hyper-parameters that change from step to step."""
+    scheduler = training.scheduler
+    if scheduler is None and training.step is not None and schedulers_of(training.step):
+        with restored(step.model, step.optimizers), held_back(step.optimizers, step.source) as stepped:
+            run_eagerly(step, batch)
+        if len({id(one) for one in stepped}) < len(stepped):
+            raise TraceError(f"the step at {step.source} lets a scheduler step more than once; let it step once")
+        scheduler = stepped
+    if isinstance(scheduler, list | tuple) and not scheduler:
+        scheduler = None
+    return play(scheduler, step.optimizers, training.steps * training.rounds, step.source)
+
+
+def _refuse_unknown_schedulers(training: Training, stepped: list[Any]) -> None:
+    if stepped and (training.step is None or training.scheduler is not None or not schedulers_of(training.step)):
+        raise TraceError(
+            f"a scheduler steps inside the step at {training.source}; leave it to Training(scheduler=...), or let the"
+            " step reach it by a variable of its own"
+        )
 
 
 def _evaluation(training: Training) -> Evaluation | None:
     if training.held_out is None:
         return None
+    if training.loss is None:
+        raise ConfigError(f"the training at {training.source} has held_out data but no loss; give `loss` beside `step`")
     held_out, _ = read_dataset(training.held_out, "the held-out data")
     return trace_evaluation(training.model, training.loss, held_out, bits=training.bits, source=training.source)

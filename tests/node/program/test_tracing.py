@@ -75,9 +75,9 @@ def line_of(function: Any) -> str:
 
 
 def test_an_unsupported_operation_names_itself_and_the_users_line() -> None:
-    erf = lambda x: torch.erf(x)  # noqa: E731  # its name is what the error shows
-    message = refusal(erf)
-    assert "aten.erf.default" in message and line_of(erf) in message and "Instead:" in message
+    bessel = lambda x: torch.i0(x)  # noqa: E731  # its name is what the error shows
+    message = refusal(bessel)
+    assert "aten.i0.default" in message and line_of(bessel) in message and "Instead:" in message
 
 
 def test_an_unsupported_layer_of_torch_names_its_module_and_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +96,9 @@ def test_an_unsupported_backward_names_the_forward_line() -> None:
 
         @staticmethod
         def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # torch declares any arguments
-            return torch.erf(grad)
+            return torch.i0(grad)
 
-    assert "aten.erf.default" in refusal(lambda x: Doubled.apply(x))
+    assert "aten.i0.default" in refusal(lambda x: Doubled.apply(x))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_counter_is_named() -> None:
         calls.append(1)
         return x * len(calls)
 
-    assert "changes from one call to the next" in refusal(counting)
+    assert "something beside the model's and the optimizer's tensors is carried from step to step" in refusal(counting)
 
 
 def test_a_branch_by_chance_is_named() -> None:
@@ -142,7 +142,7 @@ def test_values_read_by_numpy_are_found() -> None:
     ("function", "operation"),
     [
         (lambda x: x * 2 if x.sum() > 0 else x, "aten."),
-        (lambda x: x * x.mean().item(), "aten._local_scalar_dense"),
+        (lambda x: x * float(x.detach().mean()), "aten._local_scalar_dense"),
         (lambda x: x * len(torch.nonzero(x)), "aten.nonzero"),
         (lambda x: x * x[x > 0].mean(), "aten."),
         (lambda x: x * len(torch.unique(x)), "aten._unique2"),
@@ -159,11 +159,6 @@ def test_a_trainable_parameter_that_reaches_nothing_is_refused() -> None:
     model.register_parameter("spare", nn.Parameter(torch.zeros(2)))
     with pytest.raises(TraceError, match="'spare' is trainable but the loss does not depend on it"):
         trace_training(training(model))
-
-
-def test_adam_is_refused_with_advice() -> None:
-    with pytest.raises(TraceError, match="torch.optim.SGD|SGD as the optimizer"):
-        trace_training(training(optimizer=lambda p: torch.optim.Adam(p)))
 
 
 def test_float64_models_and_foreign_optimizers_are_refused() -> None:
@@ -210,7 +205,9 @@ def test_dampening_and_parameter_groups() -> None:
 
     traced = trace_training(training(optimizer=make))
     values = dict(zip(traced.parameter_names, map(float, traced.parameters(0, 0)), strict=True))
-    assert values["(1 - dampening)"] == 0.75
+    # torch dampens nothing in the first step: a table of the step, a row each.
+    table = next(array for array in traced.constants_for(0) if array.shape == (4, 2))
+    assert table.tolist() == [[1.0, 1.0]] + [[0.75, 0.75]] * 3
     assert values["-lr"] == np.float32(-0.1) and values["-group1.lr"] == np.float32(-0.01)
 
 

@@ -38,8 +38,9 @@ def lower_graph(
     inputs: Sequence[Tensor],
     *,
     constant: Callable[[torch.Tensor], Tensor],
-    scalar: Callable[[float], Tensor | None],
+    scalar: Callable[[float, Callable[[int], Tensor]], Tensor | None],
     location: Callable[[fx.Node], str],
+    results: int,
 ) -> list[Tensor]:
     """Nodes for every operation of `graph` that its outputs need.
 
@@ -48,14 +49,21 @@ def lower_graph(
         graph: functional aten operations.
         inputs: one a placeholder.
         constant: binds a tensor that the graph holds.
-        scalar: the traced scalar that a number stands for, or None for a literal.
+        scalar: the traced scalar that a number stands for, or None for a literal; it is given what answers with the
+            graph's outputs beyond `results`, which Python read.
         location: file:line of the user's code behind a node.
+        results: how many outputs are wanted.
 
     Raises:
         TraceError: for an operation without a lowering; names it, its place, and what to use instead.
     """
     made: dict[fx.Node, Any] = {}
     remaining = iter(inputs)
+    *_, output = graph.graph.nodes
+
+    def number(value: float) -> Tensor | None:
+        return scalar(value, lambda place: made[output.args[0][results + place]])
+
     for node in graph.graph.nodes:
         if node.op == "placeholder":
             made[node] = next(remaining)
@@ -64,15 +72,10 @@ def lower_graph(
             # A generator is none of a draw's arguments here: its site says all.
             made[node] = constant(held.detach()) if isinstance(held, torch.Tensor) else None
         elif node.op == "output":
-            return [made[result] for result in node.args[0]]
-        elif not _is_bookkeeping(node):
-            made[node] = _lower_node(lowering, node, made, scalar, location)
+            return [made[result] for result in node.args[0][:results]]
+        else:
+            made[node] = _lower_node(lowering, node, made, number, location)
     raise TraceError("the traced step has no output; this is a bug in Orebit")
-
-
-def _is_bookkeeping(node: fx.Node) -> bool:
-    """Profiler ranges, and the copies back into inputs that functionalisation leaves at the end."""
-    return "_record_function" in str(node.target) or node.target is torch.ops.aten.copy_.default
 
 
 def _lower_node(

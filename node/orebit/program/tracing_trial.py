@@ -1,0 +1,203 @@
+"""One capture of a step after the other, from one state, and what differs between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.fx.traceback as fx_traceback
+from torch import fx
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from orebit.errors import OrebitError, TraceError
+from orebit.program.tracing_decompositions import composite_operations, hidden_mutations, plain_kernels
+from orebit.program.tracing_hyperparameters import installed
+from orebit.program.tracing_location import META, LocationMode
+from orebit.program.tracing_randomness import Sites, site_of
+from orebit.program.tracing_reading import Reader
+from orebit.program.tracing_scalars import ScalarTable
+from orebit.program.tracing_snapshot import copy_into, quiet, seed_everything
+from orebit.program.tracing_start import Start, fresh
+from orebit.program.tracing_steps import Batch, Traceable
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A functional graph of state and batch, whose outputs are the new state, the step's outputs, and what it read."""
+
+    graph: fx.GraphModule
+    scalars: ScalarTable
+    sites: Sites
+
+
+class Trial:
+    """Traces a step again and again from one initial state.
+
+    Args:
+        step: what to trace.
+        start: what it starts from.
+        settings: the hyper-parameters' true values.
+        scheduled: those that change from step to step, with a value that is not zero.
+    """
+
+    def __init__(
+        self, step: Traceable, start: Start, settings: Mapping[str, float], scheduled: Mapping[str, float]
+    ) -> None:
+        self.step = step
+        self.start = start
+        self.settings = settings
+        self.scheduled = scheduled
+
+    def trace(self, batch: Batch, seeds: tuple[int, int, int], variant: int) -> Trace:
+        """One capture; another `variant` starts from slightly other parameters and hyper-parameters.
+
+        Raises:
+            TraceError: for what cannot be traced, with its place in the user's code.
+        """
+        step, tensors = self.step, list(self.step.tensors().values())
+        values = list(self.start.initial.values())
+        copy_into(tensors, [_nudged(value, variant) for value in values])
+        table = ScalarTable(self.settings)
+        reader = Reader(table, variant, self.start.clocks)
+        mode = LocationMode(step.model, step.source, reader.origins)
+        seed_everything(*seeds)
+
+        def run(held: list[torch.Tensor], given: Batch) -> list[torch.Tensor]:
+            with mode:
+                return [*step.run(given), *table.reads]
+
+        try:
+            with self._prepared(table, reader, variant), fx_traceback.preserve_node_meta():
+                recorded: Any = make_fx(run, decomposition_table=hidden_mutations(), tracing_mode="real")
+                graph = recorded(tensors, fresh(batch))
+        except OrebitError:
+            raise
+        except Exception as error:  # torch's refusals have no common type
+            raise TraceError(f"the step cannot be traced at {mode.latest}: {type(error).__name__}: {error}") from error
+        finally:
+            step.model.zero_grad(set_to_none=True)
+            copy_into(tensors, values)
+        functional = _functional(graph, [*values, *batch], len(values))
+        mode.sites.restore_generators()
+        return Trace(functional, table, mode.sites)
+
+    @contextmanager
+    def _prepared(self, table: ScalarTable, reader: Reader, variant: int) -> Iterator[None]:
+        counts = self.start.numbers
+        try:
+            with plain_kernels(), quiet(), reader.installed():
+                with installed(self.step.places(), table, self.scheduled, variant):
+                    for count in counts:
+                        count.entry[count.key] = reader.clock(count.clock)
+                    yield
+        finally:
+            for count in counts:
+                count.entry[count.key] = 0
+
+
+def _nudged(value: torch.Tensor, variant: int) -> torch.Tensor:
+    # Tensors of one element stay: some count steps.
+    return value * (1 + variant * 2.0**-10) if value.is_floating_point() and value.numel() > 1 else value
+
+
+def refuse_difference(trial: Trial, batches: tuple[Batch, Batch], first: Trace, second: Trace) -> None:
+    """Raises:
+    TraceError: when two traces are not of one program; names what differs, where, and what it comes from.
+    """
+    found = difference(first, second)
+    if found is None:
+        return
+    named = _named_sources(trial, batches[0], first)
+    raise TraceError(
+        f"the step is not the same when it is traced again: {found}. The difference comes from"
+        f" {' and '.join(named)}. A program has no such source: make it a tensor of the data or of the model."
+    )
+
+
+def _named_sources(trial: Trial, batch: Batch, first: Trace) -> list[str]:
+    """Which sources make a difference on their own, tried one by one."""
+
+    def differs(*seeds: int) -> bool:
+        return difference(first, trial.trace(batch, (seeds[0], seeds[1], seeds[2]), 0)) is not None
+
+    if differs(0, 0, 0):
+        return ["something that changes from one call to the next (a counter, a clock, a tensor kept from before)"]
+    sources = {"Python's random": (1, 0, 0), "numpy.random": (0, 1, 0), "torch's random generator": (0, 0, 1)}
+    named = [name for name, seeds in sources.items() if differs(*seeds)]
+    return named or [
+        "values of tensors read by Python (numpy(), tolist(), a setting that is computed from data), or"
+        " hyper-parameters put into tensors or through functions of Python's"
+    ]
+
+
+def difference(first: Trace, second: Trace) -> str | None:
+    """What differs between two traces and where, or None."""
+    left, right = _described(first), _described(second)
+    for (what, place), (other, _) in zip(left, right, strict=False):
+        if what != other:
+            return f"'{what}' became '{other}' at {place}"
+    if len(left) != len(right):
+        return f"{len(left)} operations became {len(right)}, ending at {max(left, right, key=len)[-2][1]}"
+    return None
+
+
+def _described(trace: Trace) -> list[tuple[str, str]]:
+    numbers = {node: position for position, node in enumerate(trace.graph.graph.nodes)}
+    return [(_describe(node, numbers, trace), location(node)) for node in trace.graph.graph.nodes]
+
+
+def _describe(node: fx.Node, numbers: dict[fx.Node, int], trace: Trace) -> str:
+    if node.op == "get_attr":
+        held = getattr(trace.graph, str(node.target))
+        if not isinstance(held, torch.Tensor):
+            return "a generator"
+        tensor = held.detach()
+        return f"constant {tensor.dtype}{list(tensor.shape)} {hash(tensor.numpy().tobytes())}"
+
+    def text(argument: Any) -> str:
+        if isinstance(argument, fx.Node):
+            return f"%{numbers[argument]}"
+        if isinstance(argument, list | tuple):
+            return "[" + ", ".join(text(element) for element in argument) + "]"
+        formula = trace.scalars.formula(argument)
+        return repr(argument) if formula is None else formula.text
+
+    inner = [text(argument) for argument in node.args] + [f"{key}={text(a)}" for key, a in node.kwargs.items()]
+    site = site_of(node)
+    return f"{node.target}({', '.join(inner)})" + ("" if site is None else f" draw {site}")
+
+
+def location(node: fx.Node) -> str:
+    """file:line of the user's code, as noted while tracing."""
+    return str(node.meta.get("custom", {}).get(META, "the step itself"))
+
+
+def _functional(graph: fx.GraphModule, inputs: Sequence[torch.Tensor], state: int) -> fx.GraphModule:
+    """The same step without mutation: outputs are the first `state` inputs as they end, then what the step returned."""
+
+    def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
+        results = fx.Interpreter(graph).run(*arguments, enable_io_processing=False)
+        return [*arguments[:state], *results]
+
+    copies = [tensor.detach().clone() for tensor in inputs]
+    with fx_traceback.preserve_node_meta(), torch.no_grad(), quiet():
+        recorded: Any = make_fx(
+            functionalize(run, remove="mutations_and_views"),
+            decomposition_table=composite_operations(),
+            tracing_mode="real",
+        )
+        functional: fx.GraphModule = recorded(*copies)
+    for node in reversed(functional.graph.nodes):
+        if _is_bookkeeping(node) and not node.users:
+            functional.graph.erase_node(node)
+    functional.graph.eliminate_dead_code()
+    return functional
+
+
+def _is_bookkeeping(node: fx.Node) -> bool:
+    """Profiler ranges, and the copies back into inputs that functionalisation leaves at the end."""
+    return "_record_function" in str(node.target) or node.target is torch.ops.aten.copy_.default

@@ -1,0 +1,67 @@
+"""Python state beside tensors: numbers and tensors that modules keep as attributes, and that functions close over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from orebit.errors import TraceError
+from orebit.program.tracing_hyperparameters import variables
+
+Kept = Mapping[str, tuple[str, Any]]
+"""What is kept by name: its kind, `number` or `tensor`, and what tells two values apart."""
+
+
+def kept(model: torch.nn.Module, function: Callable[..., Any] | None) -> Kept:
+    """Numbers and tensors, neither parameters nor buffers, that modules and a user's function keep between calls."""
+    found: dict[str, tuple[str, Any]] = {}
+    for path, module in model.named_modules():
+        for key, value in module.__dict__.items():
+            if not key.startswith("_"):
+                _note(found, f"the attribute '{key}' of {_module(path, module)}", value)
+    for name, read, _ in () if function is None else variables(function):
+        _note(found, f"the variable '{name}'", read())
+    return found
+
+
+def _module(path: str, module: torch.nn.Module) -> str:
+    return f"module '{path}' ({type(module).__name__})" if path else f"the model ({type(module).__name__})"
+
+
+def _note(found: dict[str, tuple[str, Any]], name: str, value: Any) -> None:
+    if type(value) in (int, float):
+        found[name] = "number", value
+    elif isinstance(value, torch.Tensor):
+        found[name] = "tensor", digest(value)
+    elif isinstance(value, tuple | list) and len(value) < 100:
+        for place, element in enumerate(value):
+            if isinstance(element, torch.Tensor):
+                found[f"{name}, place {place}"] = "tensor", digest(element)
+
+
+def digest(tensor: torch.Tensor) -> bytes:
+    """Tells tensors apart by type, shape and bytes."""
+    bare = tensor.detach().contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else tensor.detach()
+    head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    return hashlib.blake2b(head + bare.numpy().tobytes()).digest()
+
+
+def refuse_counters(before: Kept, after: Kept, source: str) -> None:
+    """Raises:
+    TraceError: when a Python number has changed in a step.
+    """
+    for name, (kind, value) in before.items():
+        if kind == "number" and after.get(name, (kind, value)) != (kind, value):
+            raise TraceError(
+                f"{name} is a Python number that changes while the step at {source} runs ({value!r} became"
+                f" {after[name][1]!r}), and a program has only tensors: make it a buffer"
+                " (register_buffer with a tensor, then add_(1)), or leave it out of the step"
+            )
+
+
+def changed_tensors(before: Kept, after: Kept) -> list[str]:
+    """Names of kept tensors that are others, or new."""
+    return [name for name, entry in after.items() if entry[0] == "tensor" and before.get(name) != entry]
