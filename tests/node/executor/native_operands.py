@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from orebit.executor.native.kernels import Kernels
 from orebit.executor.native.library import Step, Work
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, Pack, Panels, Source
+from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Digits, Exponents, Pack, Panels, Source
 from orebit.executor.native.products import Output, Product, Rescale, proven_pairs
 
-SOURCES = {"float32": Source.FLOAT, "int16": Source.INT16, "int8": Source.INT8}
+SOURCES = {"float32": Source.FLOAT, "int32": Source.INT32, "int16": Source.INT16, "int8": Source.INT8}
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:
@@ -33,10 +33,12 @@ class Packed:
     values: NDArray[np.generic]
 
 
-def pack(kernels: Kernels, values: NDArray[np.generic], tile: int, bits: int = 0) -> Packed:
+def pack(
+    kernels: Kernels, values: NDArray[np.generic], tile: int, bits: int = 0, digits: Digits = Digits.INT16
+) -> Packed:
     """The task that packs an operand of any strides; floats are measured and quantised."""
     batch, rows, k = values.shape
-    panels = Panels(rows, k, tile)
+    panels = Panels(rows, k, tile, digits)
     data, norms = aligned(batch * panels.nbytes), aligned(batch * panels.norm_bytes)
     exponents = np.full((batch, rows), 999, dtype=np.int16)
     strides = [stride // values.itemsize for stride in values.strides]
@@ -49,7 +51,7 @@ def pack(kernels: Kernels, values: NDArray[np.generic], tile: int, bits: int = 0
         k_stride=strides[2],
         batch=batch,
         batch_stride=strides[0],
-        norms=norms.ctypes.data,
+        norms=norms.ctypes.data if digits is Digits.INT16 else 0,
         bits=bits,
         exponents=Exponents(address=exponents.ctypes.data, batch=rows),
         measure=True,
@@ -71,9 +73,11 @@ def integer_product(
     largest: tuple[int, int],
     threads: int = 1,
     norms: bool = True,
+    kind: Digits = Digits.INT16,
 ) -> NDArray[np.int64]:
     """a [batch, m, k] times b [batch, n, k], in int64."""
-    left, right = pack(kernels, a, TILE_ROWS), pack(kernels, b, TILE_COLUMNS)
+    left, right = pack(kernels, a, TILE_ROWS, digits=kind), pack(kernels, b, TILE_COLUMNS, digits=kind)
+    norms = norms and kind is Digits.INT16
     batch, rows, columns = a.shape[0], a.shape[1], b.shape[1]
     out = np.full((batch, rows, columns), -7, dtype=np.int64)
     product = Product(
@@ -82,7 +86,7 @@ def integer_product(
         a_panels=left.panels,
         b_panels=right.panels,
         out=Output(address=out.ctypes.data, row=columns, batch=rows * columns),
-        proven=proven_pairs(*largest),
+        proven=proven_pairs(*largest, kind),
         batch=batch,
         a_norms=left.norms.ctypes.data if norms else 0,
         b_norms=right.norms.ctypes.data if norms else 0,
@@ -99,9 +103,11 @@ def float_product(
     threads: int = 1,
     bias: NDArray[np.float32] | None = None,
     transposed: bool = False,
+    kind: Digits = Digits.INT16,
 ) -> NDArray[np.float32]:
     """The quantised product of two floats, rescaled; `transposed` stores it with rows side by side."""
-    left, right = pack(kernels, a, TILE_ROWS, bits), pack(kernels, b, TILE_COLUMNS, bits)
+    left, right = pack(kernels, a, TILE_ROWS, bits, kind), pack(kernels, b, TILE_COLUMNS, bits, kind)
+    norms = kind is Digits.INT16
     batch, rows, columns = a.shape[0], a.shape[1], b.shape[1]
     out = np.full((batch, columns, rows) if transposed else (batch, rows, columns), 7, dtype=np.float32)
     product = Product(
@@ -115,10 +121,10 @@ def float_product(
             column=rows if transposed else 1,
             batch=rows * columns,
         ),
-        proven=proven_pairs(largest_digit(bits), largest_digit(bits)),
+        proven=proven_pairs(largest_digit(bits), largest_digit(bits), kind),
         batch=batch,
-        a_norms=left.norms.ctypes.data,
-        b_norms=right.norms.ctypes.data,
+        a_norms=left.norms.ctypes.data if norms else 0,
+        b_norms=right.norms.ctypes.data if norms else 0,
         rescale=Rescale(
             shift=2 * (bits - 1),
             rows=Exponents(address=left.exponents.ctypes.data, batch=rows),

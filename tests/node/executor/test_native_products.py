@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from orebit.errors import ExecutionError
 from orebit.executor.native.kernels import Instructions, Kernels
 from orebit.executor.native.library import Step, status
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, MeasureExponents, measure_norms
+from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Digits, Exponents, MeasureExponents, measure_norms
 from orebit.executor.native.products import Output, Product, Rescale, proven_pairs
 
 NAN_BITS = 0x7FC00000
@@ -248,9 +248,32 @@ def test_groups_of_columns_have_exponents_and_places_of_their_own(kernels: Kerne
     assert same_bits(out, np.ascontiguousarray(expected))
 
 
-def test_digits_too_large_for_int16_are_refused() -> None:
-    with pytest.raises(ExecutionError, match="too large for the int16 product"):
+@pytest.mark.parametrize("bits", [8, 15, 17, 20, 22])
+def test_products_of_doubles_up_to_22_bits(kernels: Kernels, bits: int) -> None:
+    """5,000 products of 22 bits pass 2^53, so that several chunks are added up as integers."""
+    rng = np.random.default_rng(11)
+    limit = largest_digit(bits)
+    dtype = "int8" if bits <= 8 else "int16" if bits <= 16 else "int32"
+    for m, n, k in [(1, 1, 1), (19, 53, 301), (6, 20, 5000)]:
+        a, b = digits(rng, (2, m, k), bits, dtype), digits(rng, (2, n, k), bits, dtype)
+        a[0], b[0] = limit, -limit
+        assert np.array_equal(integer_product(kernels, a, b, (limit, limit), 2, kind=Digits.DOUBLE), exact(a, b))
+
+
+@pytest.mark.parametrize("bits", [15, 17, 22])
+@pytest.mark.parametrize("order", ["along", "across", "neither"])
+def test_float_products_of_doubles_have_the_specified_bits(kernels: Kernels, bits: int, order: str) -> None:
+    rng = np.random.default_rng(12)
+    a, b = hard_floats(rng, (2, 40, 300)), hard_floats(rng, (2, 33, 300))
+    out = float_product(kernels, strided(a, order), strided(b, order), bits, 2, kind=Digits.DOUBLE)
+    assert same_bits(out, expected_float_product(a, b, bits))
+
+
+def test_digits_that_are_too_large_are_refused() -> None:
+    with pytest.raises(ExecutionError, match="too large for the product of INT16 panels"):
         proven_pairs(40000, 1)
+    with pytest.raises(ExecutionError, match="too large for the product of DOUBLE panels"):
+        proven_pairs(1 << 27, 1 << 27, Digits.DOUBLE)
 
 
 def strided(values: NDArray[np.generic], order: str) -> NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""Operands of exact products: their packed layout, and the kernels that pack and measure them (csrc/product16.h)."""
+"""Operands of exact products: their packed layouts, and the kernels that pack and measure them (csrc/product16.h)."""
 
 from __future__ import annotations
 
@@ -22,23 +22,34 @@ class Source(enum.StrEnum):
     """What an operand is packed from; values are the kernels' infixes."""
 
     FLOAT = "f32"
+    INT32 = "i32"
     INT16 = "i16"
     INT8 = "i8"
 
 
+class Digits(enum.StrEnum):
+    """What panels hold; values are the kernels' infixes. Doubles are for 17 to 22 bits, at twice float32's time."""
+
+    INT16 = "16"
+    DOUBLE = "64"
+
+
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """The packed form of a [rows, k] operand: `[panel][pair][row in panel][2]` int16, zero padded.
+    """The packed form of a [rows, k] operand, zero padded: `[panel][pair][row in panel][2]` int16, or
+    `[panel][k][row in panel]` float64.
 
     Attributes:
         rows: rows of A, or columns of B: what is not contracted.
         k: length of the contraction.
         tile: TILE_ROWS for the left operand, TILE_COLUMNS for the right one.
+        digits: what the panels hold.
     """
 
     rows: int
     k: int
     tile: int
+    digits: Digits = Digits.INT16
 
     @property
     def pairs(self) -> int:
@@ -52,8 +63,8 @@ class Panels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one batch; a multiple of 64 where the tile is TILE_COLUMNS, of 128 otherwise."""
-        return self.count * self.pairs * self.tile * 4
+        """Bytes of one batch, a multiple of 128."""
+        return self.count * self.pairs * self.tile * (4 if self.digits is Digits.INT16 else 16)
 
     @property
     def norm_bytes(self) -> int:
@@ -81,13 +92,13 @@ class Pack:
     """Packs a strided [batch, rows, k] view into panels; floats are quantised on the way.
 
     Attributes:
-        source, target: addresses; the target is 32-byte aligned.
-        source_type: values are int16 or int8 digits with |q| <= 32767, or floats.
+        source, target: addresses; the target is 64-byte aligned.
+        source_type: values are digits (|q| <= 32767 for int16 panels, which take no int32), or floats.
         panels: the packed form of one batch.
         row_stride, k_stride, batch_stride: of the source, in elements. One of the first two being 1 is fast.
         batch: how many.
         target_stride: bytes from one batch's panels to the next; densely packed unless given.
-        norms: address of [batch][panel][4] float32 to fill, or 0.
+        norms: address of [batch][panel][4] float32 to fill, or 0; int16 panels only.
         bits, exponents: for floats. The exponents must be those of the values' groups, as docs/numerics.md has them.
         group: rows in a group of the exponents' addressing; all rows unless given.
         measure: compute each row's exponent (a row is a group) and write it to `exponents` instead of reading it.
@@ -121,7 +132,8 @@ class Pack:
         strip = (STRIP if self.row_stride == 1 else 16) // panels.tile
         least = -(-LEAST_ELEMENTS // (panels.tile * panels.k))
         grain = max(1, -(-least // strip)) * strip
-        return Work(kernels.packing(f"orebit_pack16_{self.source_type}"), args, self.batch * panels.count, grain)
+        name = f"orebit_pack{panels.digits}_{self.source_type}"
+        return Work(kernels.packing(name), args, self.batch * panels.count, grain)
 
 
 def measure_norms(kernels: Kernels, packed: int, panels: Panels, norms: int, batch: int = 1) -> Work:

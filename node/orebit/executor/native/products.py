@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from orebit.errors import ExecutionError
 from orebit.executor.native.kernels import Kernels
 from orebit.executor.native.library import Work
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, Panels
+from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Digits, Exponents, Panels
 
-LARGEST_SUM = (1 << 31) - 1
+LARGEST_SUM = {Digits.INT16: (1 << 31) - 1, Digits.DOUBLE: 1 << 53}
 # Of A, so that it stays in the second-level cache while all of B passes by.
 BLOCK_BYTES = 256 << 10
 # Products in a block: some ten microseconds, well above what handing it to a thread costs.
@@ -18,15 +18,18 @@ BLOCK_PRODUCTS = 1 << 20
 LEAST_BLOCKS = 32
 
 
-def proven_pairs(largest_a: int, largest_b: int) -> int:
-    """Pairs whose sum of products surely fits int32, for operands with |a| and |b| up to these.
+def proven_pairs(largest_a: int, largest_b: int, digits: Digits = Digits.INT16) -> int:
+    """Pairs whose sum of products is surely exact in an int32 (int16 panels) or in a double, for operands with |a| and
+    |b| up to these.
 
     Raises:
-        ExecutionError: when not even one pair does.
+        ExecutionError: when not even one pair's is.
     """
-    pairs = LARGEST_SUM // max(1, 2 * largest_a * largest_b)
-    if pairs == 0 or max(largest_a, largest_b) > 32767:
-        raise ExecutionError(f"digits up to {largest_a} and {largest_b} are too large for the int16 product")
+    pairs = LARGEST_SUM[digits] // max(1, 2 * largest_a * largest_b)
+    if pairs == 0 or (digits is Digits.INT16 and max(largest_a, largest_b) > 32767):
+        raise ExecutionError(
+            f"digits up to {largest_a} and {largest_b} are too large for the product of {digits.name} panels"
+        )
     return pairs
 
 
@@ -68,11 +71,11 @@ class Product:
     """out[batch, row, column] = sum over k of A[batch, row, k] * B[batch, column, k], exactly.
 
     Attributes:
-        a, b: addresses of panels, 32-byte aligned.
-        a_panels, b_panels: their layouts: tiles TILE_ROWS and TILE_COLUMNS, one k.
+        a, b: addresses of panels, 64-byte aligned.
+        a_panels, b_panels: their layouts: tiles TILE_ROWS and TILE_COLUMNS, one k, the same kind of digits.
         out: int64 sums, or float32 where `rescale` is given.
         proven: `proven_pairs` of the range that the program proves.
-        a_norms, b_norms: addresses of the panels' norms, or 0: with both, sums run longer before they are widened.
+        a_norms, b_norms: addresses of int16 panels' norms, or 0: with both, sums run longer before they are widened.
         a_stride, b_stride: bytes from one batch's panels to the next; 0 shares one operand; dense unless given.
         row_group, column_group: rows and columns in a group of `out`'s and the exponents' addressing; all unless given.
     """
@@ -98,7 +101,7 @@ class Product:
         tile = TILE_ROWS * TILE_COLUMNS * 2 * a.pairs
         whole = self.batch * a.count * b.count
         tiles = max(1, min(BLOCK_PRODUCTS // tile, -(-whole // LEAST_BLOCKS)))
-        rows = max(1, min(a.count, BLOCK_BYTES // (a.pairs * TILE_ROWS * 4), max(tiles, 1)))
+        rows = max(1, min(a.count, BLOCK_BYTES * a.count // a.nbytes, tiles))
         # Blocks of equal size: the last one is not a sliver.
         rows = -(-a.count // -(-a.count // rows))
         return rows, max(1, min(b.count, tiles // rows))
@@ -123,4 +126,4 @@ class Product:
             *((rescale.bias, rescale.bias_row, rescale.bias_column) if rescale else (0, 0, 0)),
         )
         count = self.batch * -(-a.count // row_block) * -(-b.count // column_block)
-        return Work(kernels.product("orebit_product16"), args, count)
+        return Work(kernels.product(f"orebit_product{a.digits}"), args, count)

@@ -7,7 +7,7 @@ OREBIT_EXPORT int orebit_cpu_features(void) {
     int features = 0;
 #if OREBIT_X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) features |= HAS_AVX2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) features |= HAS_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         features |= HAS_AVX512_VNNI;

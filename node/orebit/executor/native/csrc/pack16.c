@@ -1,4 +1,5 @@
-/* Packs operands into panels (product16.h), quantising floats on the way, and measures the exponents of groups.
+/* Packs operands into panels (product16.h), of int16 pairs or of doubles, quantising floats on the way, and measures
+ * the exponents of groups.
  *
  * An exponent is e = max(((m + (1 << (24 - bits))) >> 23) - 126, -100) with m the largest |x| of the group as bits, a
  * digit q = round_half_even(x * 2^(bits - 1 - e)), 0 where e = 129 (docs/numerics.md). */
@@ -10,15 +11,12 @@
 
 #if OREBIT_X86
 #include <immintrin.h>
-#define AVX2 __attribute__((target("avx2")))
-#else
-#define AVX2
 #endif
 
 #define EXPONENT_FLOOR (-100)
 #define STRIP 64 /* rows of a view whose rows are contiguous that are packed together */
 
-enum source_type { FROM_FLOAT, FROM_INT16, FROM_INT8 };
+enum source_type { FROM_FLOAT, FROM_INT32, FROM_INT16, FROM_INT8 };
 
 /* Rows [first, first + count) of one batch, with what quantising them takes. */
 struct strip {
@@ -46,7 +44,32 @@ static int16_t digit(enum source_type type, const char *at, float scale, uint32_
     return finite ? (int16_t)lrintf(*(const float *)at * scale) : 0;
 }
 
-static int64_t width(enum source_type type) { return type == FROM_FLOAT ? 4 : type == FROM_INT16 ? 2 : 1; }
+static int64_t width(enum source_type type) { return type <= FROM_INT32 ? 4 : type == FROM_INT16 ? 2 : 1; }
+
+/* As `digit`, up to 22 bits. The product is exact; adding 1.5 * 2^52 leaves no room for a fraction. */
+static double wide_digit(enum source_type type, const char *at, float scale, uint32_t finite) {
+    if (type == FROM_INT32) return *(const int32_t *)at;
+    if (type != FROM_FLOAT) return digit(type, at, scale, finite);
+    const double scaled = (double)*(const float *)at * scale;
+    return finite ? (scaled + 6755399441055744.0) - 6755399441055744.0 : 0.0;
+}
+
+/* Panels of doubles, [panel][k][row]: any strides. */
+static void pack_doubles(const struct strip *s, enum source_type type, double *out, int64_t k_padded, int64_t tile) {
+    const int64_t size = width(type);
+    for (int64_t r0 = 0; r0 < s->count; r0 += tile) {
+        double *panel = out + r0 * k_padded;
+        const int64_t rows = s->count - r0 < tile ? s->count - r0 : tile;
+        memset(panel, 0, (size_t)(k_padded * tile) * sizeof *panel);
+        for (int64_t r = 0; r < rows; r++) {
+            const char *from = s->source + (r0 + r) * s->row * size;
+            const float scale = s->scale[r0 + r];
+            const uint32_t finite = s->finite[r0 + r];
+            for (int64_t k = 0; k < s->k; k++)
+                panel[k * tile + r] = wide_digit(type, from + k * s->column * size, scale, finite);
+        }
+    }
+}
 
 /* Any strides; panels side by side, `pairs` pairs each. */
 static void pack_any(const struct strip *s, enum source_type type, int16_t *out, int64_t pairs, int64_t tile) {
@@ -150,7 +173,7 @@ static void prepare(const int64_t *w, struct strip *s, int64_t batch, int64_t fi
     }
 }
 
-static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type type, bool fast) {
+static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type type, bool fast, bool doubles) {
     const int64_t tile = w[K_TILE], panels = ceil_div(w[K_ROWS], tile);
     const int64_t pairs = ceil_div(w[K_K], 2 * PAIR_UNIT) * PAIR_UNIT, size = pairs * 2 * tile;
     /* Rows side by side are packed together, so that each cache line is read once; others panel by panel. */
@@ -167,7 +190,13 @@ static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type 
         s.column = w[K_COLUMN];
         s.source = (const char *)address(w[K_SOURCE]) + (batch * w[K_BATCH] + first * s.row) * width(type);
         if (type == FROM_FLOAT) prepare(w, &s, batch, first, fast);
-        int16_t *out = (int16_t *)((char *)address(w[K_TARGET]) + batch * w[K_TARGET_BATCH]) + panel * size;
+        char *batch_out = (char *)address(w[K_TARGET]) + batch * w[K_TARGET_BATCH];
+        index += count;
+        if (doubles) {
+            pack_doubles(&s, type, (double *)batch_out + panel * size, 2 * pairs, tile);
+            continue;
+        }
+        int16_t *out = (int16_t *)batch_out + panel * size;
         pack_strip(&s, type, out, pairs, tile, fast);
         if (w[K_NORMS]) {
             float *norms = (float *)address(w[K_NORMS]) + (batch * panels + panel) * NORMS;
@@ -181,7 +210,6 @@ static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type 
                 norms_of(out + i * size, pairs, tile, norms + i * NORMS);
             }
         }
-        index += count;
     }
 }
 
@@ -226,24 +254,27 @@ static void exponents(const int64_t *w, int64_t begin, int64_t end, bool fast) {
     }
 }
 
-#define KERNELS(SUFFIX, FAST, TARGET)                                                                                  \
-    TARGET OREBIT_EXPORT void orebit_pack16_f32_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {            \
-        pack(args, begin, end, FROM_FLOAT, FAST);                                                                      \
-    }                                                                                                                  \
-    TARGET OREBIT_EXPORT void orebit_pack16_i16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {            \
-        pack(args, begin, end, FROM_INT16, FAST);                                                                      \
-    }                                                                                                                  \
-    TARGET OREBIT_EXPORT void orebit_pack16_i8_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {             \
-        pack(args, begin, end, FROM_INT8, FAST);                                                                       \
-    }                                                                                                                  \
-    TARGET OREBIT_EXPORT void orebit_norms16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {               \
-        norms(args, begin, end, FAST);                                                                                 \
-    }                                                                                                                  \
-    TARGET OREBIT_EXPORT void orebit_exponents_f32_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {         \
-        exponents(args, begin, end, FAST);                                                                             \
+#define PACK(NAME, SUFFIX, TYPE, FAST, DOUBLES)                                                                  \
+    OREBIT_EXPORT void orebit_##NAME##_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                  \
+        pack(args, begin, end, TYPE, FAST, DOUBLES);                                                               \
     }
 
-KERNELS(portable, false, )
+#define KERNELS(SUFFIX, FAST)                                                                                      \
+    PACK(pack16_f32, SUFFIX, FROM_FLOAT, FAST, false)                                                              \
+    PACK(pack16_i16, SUFFIX, FROM_INT16, FAST, false)                                                              \
+    PACK(pack16_i8, SUFFIX, FROM_INT8, FAST, false)                                                                \
+    PACK(pack64_f32, SUFFIX, FROM_FLOAT, FAST, true)                                                               \
+    PACK(pack64_i32, SUFFIX, FROM_INT32, FAST, true)                                                               \
+    PACK(pack64_i16, SUFFIX, FROM_INT16, FAST, true)                                                               \
+    PACK(pack64_i8, SUFFIX, FROM_INT8, FAST, true)                                                                 \
+    OREBIT_EXPORT void orebit_norms16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                   \
+        norms(args, begin, end, FAST);                                                                             \
+    }                                                                                                              \
+    OREBIT_EXPORT void orebit_exponents_f32_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {             \
+        exponents(args, begin, end, FAST);                                                                         \
+    }
+
+KERNELS(portable, false)
 #if OREBIT_X86
-KERNELS(avx2, true, )
+KERNELS(avx2, true)
 #endif

@@ -17,6 +17,7 @@ struct variant {
     tile16 *tile;
     rescale16 *rescale;
     int rows, columns;
+    tile64 *tile64; /* for panels of doubles, then one of each at once; NULL for panels of pairs */
 };
 
 /* Sums of several tiles: NARROW in lo alone, WIDE in lo and hi, FULL (more chunks than those hold) in `sums`. */
@@ -106,6 +107,19 @@ static void multiply_panels(tile16 *tile, const struct panels16 *p, int64_t chun
             for (int c = 0; c < p->columns; c++)
                 sum_slowly(p->a + r * pairs * 2 * TILE_ROWS, p->b + c * pairs * 2 * TILE_COLUMNS, pairs,
                            t->sums + (r * p->columns + c) * TILE);
+    }
+}
+
+/* Chunks of doubles: each sum stays below 2^53, where every double is exact. */
+static void multiply_doubles(tile64 *tile, const double *a, const double *b, int64_t pairs, int64_t chunk,
+                             struct tile_sums *t) {
+    _Alignas(64) double part[TILE];
+    t->kind = FULL;
+    memset(t->sums, 0, TILE * sizeof *t->sums);
+    for (int64_t done = 0; done < pairs; done += chunk) {
+        const int64_t length = pairs - done < chunk ? pairs - done : chunk;
+        tile(a + done * 2 * TILE_ROWS, b + done * 2 * TILE_COLUMNS, 2 * length, part);
+        for (int i = 0; i < TILE; i++) t->sums[i] += (int64_t)part[i];
     }
 }
 
@@ -230,8 +244,7 @@ static const float *norms_at(const int64_t *w, int64_t word, int64_t apart, int6
 static void multiply_block(const struct variant *variant, const int64_t *w, struct block at, const float *na,
                            const float *nb, struct tile_sums *t) {
     const int64_t pairs = w[P_PAIRS];
-    const int16_t *a = (const int16_t *)address(w[P_A] + at.batch * w[P_A_BATCH]);
-    const int16_t *b = (const int16_t *)address(w[P_B] + at.batch * w[P_B_BATCH]);
+    const void *a = address(w[P_A] + at.batch * w[P_A_BATCH]), *b = address(w[P_B] + at.batch * w[P_B_BATCH]);
     struct columns16 columns[MOST_PANELS];
     for (int64_t c = at.column; c < at.column_end; c += variant->columns) {
         const int wide = at.column_end - c < variant->columns ? (int)(at.column_end - c) : variant->columns;
@@ -245,9 +258,10 @@ static void multiply_block(const struct variant *variant, const int64_t *w, stru
                                            : w[P_PROVEN_PAIRS];
                     chunk = own < chunk ? own : chunk;
                 }
-            const struct panels16 p = {a + r * pairs * 2 * TILE_ROWS, b + c * pairs * 2 * TILE_COLUMNS, pairs, high,
-                                       wide};
-            multiply_panels(variant->tile, &p, chunk, t);
+            const int64_t a_at = r * pairs * 2 * TILE_ROWS, b_at = c * pairs * 2 * TILE_COLUMNS;
+            const struct panels16 p = {(const int16_t *)a + a_at, (const int16_t *)b + b_at, pairs, high, wide};
+            if (variant->tile64 == NULL) multiply_panels(variant->tile, &p, chunk, t);
+            else multiply_doubles(variant->tile64, (const double *)a + a_at, (const double *)b + b_at, pairs, chunk, t);
             for (int i = 0; i < high; i++)
                 for (int j = 0; j < wide; j++) {
                     if (w[P_RESCALED]) store_floats(variant, w, at.batch, r + i, &columns[j], t, i * wide + j);
@@ -268,14 +282,18 @@ static void multiply(const struct variant *variant, const int64_t *w, int64_t be
     }
 }
 
-OREBIT_EXPORT void orebit_product16_portable(const int64_t *args, int64_t begin, int64_t end) {
-    static const struct variant portable = {orebit_tile16_portable, orebit_rescale16_portable, 2, 2};
-    multiply(&portable, args, begin, end);
-}
+#define KERNELS(SUFFIX, ROWS, COLUMNS)                                                                             \
+    OREBIT_EXPORT void orebit_product16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                 \
+        static const struct variant own = {orebit_tile16_##SUFFIX, orebit_rescale16_##SUFFIX, ROWS, COLUMNS, NULL}; \
+        multiply(&own, args, begin, end);                                                                          \
+    }                                                                                                              \
+    OREBIT_EXPORT void orebit_product64_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                 \
+        static const struct variant own = {NULL, NULL, 1, 1, orebit_tile64_##SUFFIX};                              \
+        multiply(&own, args, begin, end);                                                                          \
+    }
 
+KERNELS(portable, 2, 2)
 #if OREBIT_X86
-OREBIT_EXPORT void orebit_product16_avx2(const int64_t *args, int64_t begin, int64_t end) {
-    static const struct variant avx2 = {orebit_tile16_avx2, orebit_rescale16_avx2, 1, 1};
-    multiply(&avx2, args, begin, end);
-}
+KERNELS(avx2, 1, 1)
+KERNELS(avx512vnni, 2, 2)
 #endif

@@ -17,8 +17,11 @@ struct panels16 {
 
 /* For each of `chunks` chunks of `pairs` pairs: t = sums of products, lo += t, hi += t >> 16. Where hi is NULL there is
  * one chunk and lo = t. `pairs` is a positive multiple of CHUNK_UNIT. lo and hi are 64-byte aligned
- * [p->rows][p->columns][TILE_ROWS][TILE_COLUMNS]; panels are 32-byte aligned. */
+ * [p->rows][p->columns][TILE_ROWS][TILE_COLUMNS]; panels are 64-byte aligned. */
 typedef void tile16(const struct panels16 *p, int64_t chunks, int64_t pairs, int32_t *lo, int32_t *hi);
+
+/* One tile of panels of doubles: sums over k, all of them exact. `sums` is 64-byte aligned. */
+typedef void tile64(const double *a, const double *b, int64_t k, double *sums);
 
 /* One panel of columns, as the epilogue wants it. */
 struct columns16 {
@@ -35,9 +38,14 @@ typedef void rescale16(const int32_t *lo, const int32_t *hi, const int32_t *row_
 
 tile16 orebit_tile16_portable;
 rescale16 orebit_rescale16_portable;
+tile64 orebit_tile64_portable;
 #if OREBIT_X86
 tile16 orebit_tile16_avx2;
 rescale16 orebit_rescale16_avx2;
+tile64 orebit_tile64_avx2;
+tile16 orebit_tile16_avx512vnni;
+rescale16 orebit_rescale16_avx512vnni;
+tile64 orebit_tile64_avx512vnni;
 #endif
 
 #endif

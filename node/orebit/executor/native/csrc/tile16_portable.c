@@ -43,3 +43,11 @@ void orebit_rescale16_portable(const int32_t *lo, const int32_t *hi, const int32
         if (row_exponents[r] == NOT_FINITE || !columns->finite[c]) memcpy(&out[r][c], &nan, sizeof nan);
     }
 }
+
+void orebit_tile64_portable(const double *a, const double *b, int64_t k, double *sums) {
+    memset(sums, 0, TILE * sizeof *sums);
+    for (int64_t i = 0; i < k; i++)
+        for (int r = 0; r < TILE_ROWS; r++)
+            for (int c = 0; c < TILE_COLUMNS; c++)
+                sums[r * TILE_COLUMNS + c] += a[i * TILE_ROWS + r] * b[i * TILE_COLUMNS + c];
+}
