@@ -24,19 +24,23 @@ Operation = Callable[..., torch.Tensor]
 class Differentiated:
     """A step that returns an operation's value and the gradient of each tensor it takes."""
 
-    training = True
-    optimizer = None
+    training: bool | None = True
     source = "spatial.py:1"
 
     def __init__(self, operation: Operation, given: Sequence[torch.Tensor]) -> None:
         self.operation = operation
         self.model: nn.Module = nn.ParameterList([nn.Parameter(tensor.clone()) for tensor in given])
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.outputs = ("value", *(f"gradient.{number}" for number in range(len(given))))
 
     def run(self, batch: Batch) -> list[torch.Tensor]:
         return differentiate(self.operation, list(self.model.parameters()))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return dict(self.model.named_parameters())
+
+    def places(self) -> list[Any]:
+        return []
 
 
 def differentiate(operation: Operation, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
