@@ -67,7 +67,7 @@ class RegionBuilder:
             self.made[number] = self._map(descriptor, nodes, space)
         elif descriptor.kind is Kind.GATHER:
             index, source = descriptor.operands
-            first = self._read(index, nodes[0], space, {})
+            first = self._read(index, nodes[0], space, self.made)
             self.made[number] = self._view(source, nodes[1], space, (first,))
         else:
             self.made[number] = self._reduction(descriptor, nodes, space)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,9 @@ from orebit.executor.fused.build import RegionBuilder
 from orebit.executor.fused.compiler import machine
 from orebit.executor.fused.contraction import Surroundings
 from orebit.executor.fused.contraction_tasks import Prepared
+from orebit.executor.fused.grouping import Group, can_group
 from orebit.executor.fused.nest import Kernel, RegionCode
+from orebit.executor.fused.places import Places
 from orebit.executor.fused.scatter import ScatterCode
 from orebit.executor.memory import independent_of_state
 from orebit.executor.native.library import Library, Work
@@ -72,8 +74,9 @@ class Planner:
         self._absorbed: set[int] = set()
 
     def stages(self) -> list[Stage]:
+        """In order: each reads only what earlier ones write."""
         self._find_contractions()
-        return list(self._in_order())
+        return self._in_order()
 
     def _find_contractions(self) -> None:
         for number in self.program.operations:
@@ -82,13 +85,50 @@ class Planner:
                 self._contractions[prepared.contraction.output] = prepared
                 self._absorbed.update(prepared.contraction.absorbed)
 
-    def _in_order(self) -> Iterator[Stage]:
-        for number in self.program.operations:
+    def _in_order(self) -> list[Stage]:
+        program, places = self.program, Places[Stage](self.fixed)
+        wanted = set(program.new_state)
+        for number in program.operations:
+            descriptor, nodes = program.descriptor(number), program.nodes[number].operands
             if number in self._contractions:
-                prepared = self._contractions[number]
-                yield Stage((number,), prepared.contraction.operands, prepared.workspace, contraction=prepared)
-            elif number not in self._absorbed:
-                yield self._alone(number)
+                made = self._product(self._contractions[number], number)
+            elif number in self._absorbed:
+                continue
+            elif can_group(descriptor):
+                places.add(number, nodes, descriptor, order_axes(descriptor))
+                continue
+            else:
+                made = self._alone(number)
+            wanted.update(made.operands)
+            places.append(made, (number,))
+        for entry in places.entries:
+            if isinstance(entry, Group):
+                wanted.update(
+                    node for n in entry.members for node in program.nodes[n].operands if node not in entry.members
+                )
+        stages = [entry if isinstance(entry, Stage) else self._together(entry, wanted) for entry in places.entries]
+        return [stage for stage in stages if stage.outputs]
+
+    def _product(self, prepared: Prepared, number: int) -> Stage:
+        return Stage((number,), prepared.contraction.operands, prepared.workspace, contraction=prepared)
+
+    def _together(self, group: Group, wanted: set[int]) -> Stage:
+        """One kernel for a group, which stores what others want."""
+        builder = RegionBuilder(group.extents, group.reduced, self.around.ranges)
+        stored = [number for number in sorted(group.members) if number in wanted]
+        for number, member in sorted(group.members.items()):
+            builder.add(number, member.descriptor, self.program.nodes[number].operands, member.axes)
+        for number in stored:
+            member = group.members[number]
+            rank = len(member.descriptor.shape)
+            builder.store(number, member.descriptor, member.axes[:rank], number in self.around.kept)
+        return self._stage(builder, stored)
+
+    def _stage(self, builder: RegionBuilder, stored: Sequence[int]) -> Stage:
+        region = builder.region().collapsed()
+        kernel = self._once(region, lambda: RegionCode(region, machine().width))
+        read = tuple(node for node in builder.slots if node not in stored)
+        return Stage(tuple(stored), read, kernel=kernel, slots=tuple(builder.slots))
 
     @property
     def kernels(self) -> dict[str, Kernel]:
@@ -111,14 +151,11 @@ class Planner:
         axes = order_axes(descriptor)
         space = [(axes.index(k),) for k in range(len(axes))]
         rank = len(descriptor.shape)
-        builder = RegionBuilder(
-            tuple(descriptor.space[k] for k in axes), tuple(k >= rank for k in axes), self.around.ranges
-        )
+        extents = tuple(descriptor.space[k] for k in axes)
+        builder = RegionBuilder(extents, tuple(k >= rank for k in axes), self.around.ranges)
         builder.add(number, descriptor, node.operands, space)
         builder.store(number, descriptor, space[:rank], number in self.around.kept)
-        region = builder.region().collapsed()
-        kernel = self._once(region, lambda: RegionCode(region, machine().width))
-        return Stage((number,), _distinct(node.operands), kernel=kernel, slots=tuple(builder.slots))
+        return self._stage(builder, (number,))
 
     def _once(self, key: object, code: Callable[[], RegionCode]) -> Kernel:
         if key not in self._kernels:
