@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orebit.executor.native.kernels import Kernels
+from orebit.executor.native.kernels import Digits, Kernels
 from orebit.executor.native.library import Step, Work
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Digits, Exponents, Pack, Panels, Source
+from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, Pack, Panels, Source
 from orebit.executor.native.products import Output, Product, Rescale, proven_pairs
 
 SOURCES = {"float32": Source.FLOAT, "int32": Source.INT32, "int16": Source.INT16, "int8": Source.INT8}

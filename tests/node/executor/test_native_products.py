@@ -18,9 +18,9 @@ from native_operands import (
 from numpy.typing import NDArray
 
 from orebit.errors import ExecutionError
-from orebit.executor.native.kernels import Instructions, Kernels
+from orebit.executor.native.kernels import Digits, Instructions, Kernels
 from orebit.executor.native.library import Step, status
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Digits, Exponents, MeasureExponents, measure_norms
+from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, MeasureExponents, measure_norms
 from orebit.executor.native.products import Output, Product, Rescale, proven_pairs
 
 NAN_BITS = 0x7FC00000
@@ -267,6 +267,20 @@ def test_float_products_of_doubles_have_the_specified_bits(kernels: Kernels, bit
     a, b = hard_floats(rng, (2, 40, 300)), hard_floats(rng, (2, 33, 300))
     out = float_product(kernels, strided(a, order), strided(b, order), bits, 2, kind=Digits.DOUBLE)
     assert same_bits(out, expected_float_product(a, b, bits))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_products_of_bytes(kernels: Kernels, bits: int) -> None:
+    if Digits.INT8 not in kernels.digits:
+        pytest.skip(f"{kernels.instructions} has no product of bytes")
+    rng = np.random.default_rng(13)
+    limit = largest_digit(bits)
+    for m, n, k in [(1, 1, 1), (4, 16, 16), (19, 53, 301), (37, 70, 128), (6, 33, 140_000)]:
+        a, b = digits(rng, (2, m, k), bits, "int8"), digits(rng, (2, n, k), bits, "int8")
+        a[0], b[0] = limit, -limit
+        assert np.array_equal(integer_product(kernels, a, b, (limit, limit), 2, kind=Digits.INT8), exact(a, b))
+    x, y = hard_floats(rng, (2, 40, 300)), hard_floats(rng, (2, 33, 300))
+    assert same_bits(float_product(kernels, x, y, bits, 2, kind=Digits.INT8), expected_float_product(x, y, bits))
 
 
 def test_digits_that_are_too_large_are_refused() -> None:

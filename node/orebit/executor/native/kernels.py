@@ -18,6 +18,17 @@ class Instructions(enum.StrEnum):
     AVX512_VNNI = "avx512vnni"
 
 
+class Digits(enum.StrEnum):
+    """What panels hold; values are the kernels' infixes.
+
+    INT8 is for up to 8 bits where `Kernels.digits` has it, INT16 for up to 16, DOUBLE for 17 to 22.
+    """
+
+    INT8 = "8"
+    INT16 = "16"
+    DOUBLE = "64"
+
+
 FEATURES = {Instructions.AVX2: 1, Instructions.AVX512_VNNI: 2}
 # Packing is bound by memory: wider vectors would not speed it up.
 PACKING = {Instructions.AVX512_VNNI: Instructions.AVX2}
@@ -44,6 +55,11 @@ class Kernels:
     def __post_init__(self) -> None:
         if self.instructions not in available(self.library):
             raise ExecutionError(f"this machine has no {self.instructions}; use one of {available(self.library)}")
+
+    @property
+    def digits(self) -> tuple[Digits, ...]:
+        """The panels that this set has products for. AVX2 multiplies bytes no faster than 16-bit digits."""
+        return (Digits.INT16, Digits.DOUBLE) if self.instructions is Instructions.AVX2 else tuple(Digits)
 
     def product(self, name: str) -> int:
         """The address of a product's kernel, by its name without suffix."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from orebit.executor.native.kernels import Kernels
+from orebit.executor.native.kernels import Digits, Kernels
 from orebit.executor.native.library import Work
 
 TILE_ROWS = 4
@@ -27,17 +27,14 @@ class Source(enum.StrEnum):
     INT8 = "i8"
 
 
-class Digits(enum.StrEnum):
-    """What panels hold; values are the kernels' infixes. Doubles are for 17 to 22 bits, at twice float32's time."""
-
-    INT16 = "16"
-    DOUBLE = "64"
+# Bytes of one digit.
+WIDTH = {Digits.INT8: 1, Digits.INT16: 2, Digits.DOUBLE: 8}
 
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """The packed form of a [rows, k] operand, zero padded: `[panel][pair][row in panel][2]` int16, or
-    `[panel][k][row in panel]` float64.
+    """The packed form of a [rows, k] operand, zero padded: `[panel][pair][row in panel][2]` int16,
+    `[panel][four][row in panel][4]` int8, or `[panel][k][row in panel]` float64.
 
     Attributes:
         rows: rows of A, or columns of B: what is not contracted.
@@ -63,8 +60,8 @@ class Panels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one batch, a multiple of 128."""
-        return self.count * self.pairs * self.tile * (4 if self.digits is Digits.INT16 else 16)
+        """Bytes of one batch, a multiple of 64."""
+        return self.count * self.pairs * self.tile * 2 * WIDTH[self.digits]
 
     @property
     def norm_bytes(self) -> int:
@@ -93,7 +90,7 @@ class Pack:
 
     Attributes:
         source, target: addresses; the target is 64-byte aligned.
-        source_type: values are digits (|q| <= 32767 for int16 panels, which take no int32), or floats.
+        source_type: values are digits that the panels can hold (|q| <= 32767 in int16, 127 in int8), or floats.
         panels: the packed form of one batch.
         row_stride, k_stride, batch_stride: of the source, in elements. One of the first two being 1 is fast.
         batch: how many.

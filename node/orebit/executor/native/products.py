@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orebit.errors import ExecutionError
-from orebit.executor.native.kernels import Kernels
+from orebit.executor.native.kernels import Digits, Kernels
 from orebit.executor.native.library import Work
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Digits, Exponents, Panels
+from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, Panels
 
-LARGEST_SUM = {Digits.INT16: (1 << 31) - 1, Digits.DOUBLE: 1 << 53}
+LARGEST_SUM = {Digits.INT8: (1 << 31) - 1, Digits.INT16: (1 << 31) - 1, Digits.DOUBLE: 1 << 53}
+LARGEST_DIGIT = {Digits.INT8: 127, Digits.INT16: 32767, Digits.DOUBLE: 1 << 31}
 # Of A, so that it stays in the second-level cache while all of B passes by.
 BLOCK_BYTES = 256 << 10
 # Products in a block: some ten microseconds, well above what handing it to a thread costs.
@@ -26,7 +27,7 @@ def proven_pairs(largest_a: int, largest_b: int, digits: Digits = Digits.INT16) 
         ExecutionError: when not even one pair's is.
     """
     pairs = LARGEST_SUM[digits] // max(1, 2 * largest_a * largest_b)
-    if pairs == 0 or (digits is Digits.INT16 and max(largest_a, largest_b) > 32767):
+    if pairs == 0 or max(largest_a, largest_b) > LARGEST_DIGIT[digits]:
         raise ExecutionError(
             f"digits up to {largest_a} and {largest_b} are too large for the product of {digits.name} panels"
         )

@@ -1,4 +1,4 @@
-/* Packs operands into panels (product16.h), of int16 pairs or of doubles, quantising floats on the way, and measures
+/* Packs operands into panels (product16.h), of int16, int8 or double, quantising floats on the way, and measures
  * the exponents of groups.
  *
  * An exponent is e = max(((m + (1 << (24 - bits))) >> 23) - 126, -100) with m the largest |x| of the group as bits, a
@@ -17,6 +17,7 @@
 #define STRIP 64 /* rows of a view whose rows are contiguous that are packed together */
 
 enum source_type { FROM_FLOAT, FROM_INT32, FROM_INT16, FROM_INT8 };
+enum target_type { TO_INT16, TO_INT8, TO_DOUBLE };
 
 /* Rows [first, first + count) of one batch, with what quantising them takes. */
 struct strip {
@@ -52,6 +53,22 @@ static double wide_digit(enum source_type type, const char *at, float scale, uin
     if (type != FROM_FLOAT) return digit(type, at, scale, finite);
     const double scaled = (double)*(const float *)at * scale;
     return finite ? (scaled + 6755399441055744.0) - 6755399441055744.0 : 0.0;
+}
+
+/* Panels of int8, [panel][group][row][4]: any strides. */
+static void pack_bytes(const struct strip *s, enum source_type type, int8_t *out, int64_t k_padded, int64_t tile) {
+    const int64_t size = width(type);
+    for (int64_t r0 = 0; r0 < s->count; r0 += tile) {
+        int8_t *panel = out + r0 * k_padded;
+        const int64_t rows = s->count - r0 < tile ? s->count - r0 : tile;
+        memset(panel, 0, (size_t)(k_padded * tile));
+        for (int64_t r = 0; r < rows; r++) {
+            const char *from = s->source + (r0 + r) * s->row * size;
+            for (int64_t k = 0; k < s->k; k++)
+                panel[(k / 4 * tile + r) * 4 + k % 4] =
+                    (int8_t)digit(type, from + k * s->column * size, s->scale[r0 + r], s->finite[r0 + r]);
+        }
+    }
 }
 
 /* Panels of doubles, [panel][k][row]: any strides. */
@@ -173,7 +190,8 @@ static void prepare(const int64_t *w, struct strip *s, int64_t batch, int64_t fi
     }
 }
 
-static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type type, bool fast, bool doubles) {
+static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type type, bool fast,
+                 enum target_type target) {
     const int64_t tile = w[K_TILE], panels = ceil_div(w[K_ROWS], tile);
     const int64_t pairs = ceil_div(w[K_K], 2 * PAIR_UNIT) * PAIR_UNIT, size = pairs * 2 * tile;
     /* Rows side by side are packed together, so that each cache line is read once; others panel by panel. */
@@ -192,8 +210,12 @@ static void pack(const int64_t *w, int64_t begin, int64_t end, enum source_type 
         if (type == FROM_FLOAT) prepare(w, &s, batch, first, fast);
         char *batch_out = (char *)address(w[K_TARGET]) + batch * w[K_TARGET_BATCH];
         index += count;
-        if (doubles) {
+        if (target == TO_DOUBLE) {
             pack_doubles(&s, type, (double *)batch_out + panel * size, 2 * pairs, tile);
+            continue;
+        }
+        if (target == TO_INT8) {
+            pack_bytes(&s, type, (int8_t *)batch_out + panel * size, 2 * pairs, tile);
             continue;
         }
         int16_t *out = (int16_t *)batch_out + panel * size;
@@ -254,23 +276,25 @@ static void exponents(const int64_t *w, int64_t begin, int64_t end, bool fast) {
     }
 }
 
-#define PACK(NAME, SUFFIX, TYPE, FAST, DOUBLES)                                                                  \
-    OREBIT_EXPORT void orebit_##NAME##_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                  \
-        pack(args, begin, end, TYPE, FAST, DOUBLES);                                                               \
+#define PACK(NAME, SUFFIX, TYPE, FAST, TARGET)                                                                     \
+    OREBIT_EXPORT void orebit_##NAME##_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                 \
+        pack(args, begin, end, TYPE, FAST, TARGET);                                                                \
     }
 
 #define KERNELS(SUFFIX, FAST)                                                                                      \
-    PACK(pack16_f32, SUFFIX, FROM_FLOAT, FAST, false)                                                              \
-    PACK(pack16_i16, SUFFIX, FROM_INT16, FAST, false)                                                              \
-    PACK(pack16_i8, SUFFIX, FROM_INT8, FAST, false)                                                                \
-    PACK(pack64_f32, SUFFIX, FROM_FLOAT, FAST, true)                                                               \
-    PACK(pack64_i32, SUFFIX, FROM_INT32, FAST, true)                                                               \
-    PACK(pack64_i16, SUFFIX, FROM_INT16, FAST, true)                                                               \
-    PACK(pack64_i8, SUFFIX, FROM_INT8, FAST, true)                                                                 \
-    OREBIT_EXPORT void orebit_norms16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                   \
+    PACK(pack16_f32, SUFFIX, FROM_FLOAT, FAST, TO_INT16)                                                           \
+    PACK(pack16_i16, SUFFIX, FROM_INT16, FAST, TO_INT16)                                                           \
+    PACK(pack16_i8, SUFFIX, FROM_INT8, FAST, TO_INT16)                                                             \
+    PACK(pack8_f32, SUFFIX, FROM_FLOAT, FAST, TO_INT8)                                                             \
+    PACK(pack8_i8, SUFFIX, FROM_INT8, FAST, TO_INT8)                                                               \
+    PACK(pack64_f32, SUFFIX, FROM_FLOAT, FAST, TO_DOUBLE)                                                          \
+    PACK(pack64_i32, SUFFIX, FROM_INT32, FAST, TO_DOUBLE)                                                          \
+    PACK(pack64_i16, SUFFIX, FROM_INT16, FAST, TO_DOUBLE)                                                          \
+    PACK(pack64_i8, SUFFIX, FROM_INT8, FAST, TO_DOUBLE)                                                            \
+    OREBIT_EXPORT void orebit_norms16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                  \
         norms(args, begin, end, FAST);                                                                             \
     }                                                                                                              \
-    OREBIT_EXPORT void orebit_exponents_f32_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {             \
+    OREBIT_EXPORT void orebit_exponents_f32_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {            \
         exponents(args, begin, end, FAST);                                                                         \
     }
 

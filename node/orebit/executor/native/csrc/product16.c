@@ -14,10 +14,12 @@
 
 /* The kernels of one instruction set, and the panels that its inner loop takes at once. */
 struct variant {
-    tile16 *tile;
     rescale16 *rescale;
     int rows, columns;
-    tile64 *tile64; /* for panels of doubles, then one of each at once; NULL for panels of pairs */
+    int bytes; /* of one digit */
+    tile16 *tile16;
+    tile8 *tile8;
+    tile64 *tile64;
 };
 
 /* Sums of several tiles: NARROW in lo alone, WIDE in lo and hi, FULL (more chunks than those hold) in `sums`. */
@@ -62,12 +64,18 @@ static void add_widened(const struct tile_sums *t, int tiles, int64_t *sums) {
     }
 }
 
+/* The panels from a later pair on. */
+static struct panels16 from_pair(const struct panels16 *p, int64_t pair, int bytes) {
+    struct panels16 later = *p;
+    later.a = (const char *)p->a + pair * 2 * TILE_ROWS * bytes;
+    later.b = (const char *)p->b + pair * 2 * TILE_COLUMNS * bytes;
+    return later;
+}
+
 /* Chunks [from, from + chunks * chunk) of pairs. */
 static void run_tile(tile16 *tile, const struct panels16 *p, int64_t from, int64_t chunks, int64_t chunk, int32_t *lo,
                      int32_t *hi) {
-    struct panels16 later = *p;
-    later.a += from * 2 * TILE_ROWS;
-    later.b += from * 2 * TILE_COLUMNS;
+    const struct panels16 later = from_pair(p, from, sizeof(int16_t));
     tile(&later, chunks, chunk, lo, hi);
 }
 
@@ -105,20 +113,40 @@ static void multiply_panels(tile16 *tile, const struct panels16 *p, int64_t chun
         t->kind = FULL;
         for (int r = 0; r < p->rows; r++)
             for (int c = 0; c < p->columns; c++)
-                sum_slowly(p->a + r * pairs * 2 * TILE_ROWS, p->b + c * pairs * 2 * TILE_COLUMNS, pairs,
+                sum_slowly((const int16_t *)p->a + r * pairs * 2 * TILE_ROWS,
+                           (const int16_t *)p->b + c * pairs * 2 * TILE_COLUMNS, pairs,
                            t->sums + (r * p->columns + c) * TILE);
     }
 }
 
+/* Chunks of int8: each sum fits int32, whatever wraps on the way. */
+static void multiply_bytes(tile8 *tile, const struct panels16 *p, int64_t chunk, struct tile_sums *t) {
+    const int64_t pairs = p->pairs_apart;
+    const int tiles = p->rows * p->columns;
+    t->kind = chunk >= pairs ? NARROW : FULL;
+    if (t->kind == NARROW) {
+        tile(p, pairs, t->lo);
+        return;
+    }
+    chunk -= chunk % PAIR_UNIT;
+    memset(t->sums, 0, (size_t)tiles * TILE * sizeof *t->sums);
+    for (int64_t done = 0; done < pairs; done += chunk) {
+        const struct panels16 later = from_pair(p, done, sizeof(int8_t));
+        tile(&later, pairs - done < chunk ? pairs - done : chunk, t->lo);
+        for (int i = 0; i < tiles * TILE; i++) t->sums[i] += t->lo[i];
+    }
+}
+
 /* Chunks of doubles: each sum stays below 2^53, where every double is exact. */
-static void multiply_doubles(tile64 *tile, const double *a, const double *b, int64_t pairs, int64_t chunk,
-                             struct tile_sums *t) {
+static void multiply_doubles(tile64 *tile, const struct panels16 *p, int64_t chunk, struct tile_sums *t) {
+    const int64_t pairs = p->pairs_apart;
     _Alignas(64) double part[TILE];
     t->kind = FULL;
     memset(t->sums, 0, TILE * sizeof *t->sums);
     for (int64_t done = 0; done < pairs; done += chunk) {
         const int64_t length = pairs - done < chunk ? pairs - done : chunk;
-        tile(a + done * 2 * TILE_ROWS, b + done * 2 * TILE_COLUMNS, 2 * length, part);
+        const struct panels16 later = from_pair(p, done, sizeof(double));
+        tile(later.a, later.b, 2 * length, part);
         for (int i = 0; i < TILE; i++) t->sums[i] += (int64_t)part[i];
     }
 }
@@ -244,7 +272,7 @@ static const float *norms_at(const int64_t *w, int64_t word, int64_t apart, int6
 static void multiply_block(const struct variant *variant, const int64_t *w, struct block at, const float *na,
                            const float *nb, struct tile_sums *t) {
     const int64_t pairs = w[P_PAIRS];
-    const void *a = address(w[P_A] + at.batch * w[P_A_BATCH]), *b = address(w[P_B] + at.batch * w[P_B_BATCH]);
+    const char *a = address(w[P_A] + at.batch * w[P_A_BATCH]), *b = address(w[P_B] + at.batch * w[P_B_BATCH]);
     struct columns16 columns[MOST_PANELS];
     for (int64_t c = at.column; c < at.column_end; c += variant->columns) {
         const int wide = at.column_end - c < variant->columns ? (int)(at.column_end - c) : variant->columns;
@@ -254,14 +282,16 @@ static void multiply_block(const struct variant *variant, const int64_t *w, stru
             int64_t chunk = INT64_MAX;
             for (int i = 0; i < high; i++)
                 for (int j = 0; j < wide; j++) {
-                    const int64_t own = na ? chunk_pairs(w, na + (r + i) * NORMS, nb + (c + j) * NORMS)
+                    const int64_t own = na && variant->tile16 ? chunk_pairs(w, na + (r + i) * NORMS, nb + (c + j) * NORMS)
                                            : w[P_PROVEN_PAIRS];
                     chunk = own < chunk ? own : chunk;
                 }
-            const int64_t a_at = r * pairs * 2 * TILE_ROWS, b_at = c * pairs * 2 * TILE_COLUMNS;
-            const struct panels16 p = {(const int16_t *)a + a_at, (const int16_t *)b + b_at, pairs, high, wide};
-            if (variant->tile64 == NULL) multiply_panels(variant->tile, &p, chunk, t);
-            else multiply_doubles(variant->tile64, (const double *)a + a_at, (const double *)b + b_at, pairs, chunk, t);
+            const int64_t row_bytes = pairs * 2 * TILE_ROWS * variant->bytes;
+            const int64_t column_bytes = pairs * 2 * TILE_COLUMNS * variant->bytes;
+            const struct panels16 p = {a + r * row_bytes, b + c * column_bytes, pairs, high, wide};
+            if (variant->tile16 != NULL) multiply_panels(variant->tile16, &p, chunk, t);
+            else if (variant->tile8 != NULL) multiply_bytes(variant->tile8, &p, chunk, t);
+            else multiply_doubles(variant->tile64, &p, chunk, t);
             for (int i = 0; i < high; i++)
                 for (int j = 0; j < wide; j++) {
                     if (w[P_RESCALED]) store_floats(variant, w, at.batch, r + i, &columns[j], t, i * wide + j);
@@ -282,18 +312,20 @@ static void multiply(const struct variant *variant, const int64_t *w, int64_t be
     }
 }
 
-#define KERNELS(SUFFIX, ROWS, COLUMNS)                                                                             \
-    OREBIT_EXPORT void orebit_product16_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                 \
-        static const struct variant own = {orebit_tile16_##SUFFIX, orebit_rescale16_##SUFFIX, ROWS, COLUMNS, NULL}; \
-        multiply(&own, args, begin, end);                                                                          \
-    }                                                                                                              \
-    OREBIT_EXPORT void orebit_product64_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                 \
-        static const struct variant own = {NULL, NULL, 1, 1, orebit_tile64_##SUFFIX};                              \
+#define KERNEL(NAME, SUFFIX, ...)                                                                                  \
+    OREBIT_EXPORT void orebit_##NAME##_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                  \
+        static const struct variant own = {.rescale = orebit_rescale16_##SUFFIX, __VA_ARGS__};                     \
         multiply(&own, args, begin, end);                                                                          \
     }
 
+#define KERNELS(SUFFIX, ROWS, COLUMNS)                                                                             \
+    KERNEL(product16, SUFFIX, .tile16 = orebit_tile16_##SUFFIX, .rows = ROWS, .columns = COLUMNS, .bytes = 2)      \
+    KERNEL(product64, SUFFIX, .tile64 = orebit_tile64_##SUFFIX, .rows = 1, .columns = 1, .bytes = 8)
+
 KERNELS(portable, 2, 2)
+KERNEL(product8, portable, .tile8 = orebit_tile8_portable, .rows = 2, .columns = 2, .bytes = 1)
 #if OREBIT_X86
 KERNELS(avx2, 1, 1)
 KERNELS(avx512vnni, 2, 2)
+KERNEL(product8, avx512vnni, .tile8 = orebit_tile8_avx512vnni, .rows = 2, .columns = 2, .bytes = 1)
 #endif

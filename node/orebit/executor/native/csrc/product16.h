@@ -11,6 +11,9 @@
 #define TILE (TILE_ROWS * TILE_COLUMNS)
 #define PAIR_UNIT 8
 
+/* Panels of int8 for orebit_product8_*: [panel][group][row][4] int8, where group g holds k = 4g to 4g + 3. P_PAIRS counts
+ * pairs here too, norms are not used. Panels of double for orebit_product64_*: [panel][k][row]. */
+
 /* A panel's norms: upper bounds, as float, of the sum of squares along one row over any aligned block of 8, 16 and 32
  * pairs, and over all of them. By Cauchy-Schwarz they bound the sum of products over such a block. */
 #define NORMS 4

@@ -10,7 +10,7 @@
 
 /* Up to MOST_PANELS panels of A and of B, each `pairs_apart` pairs behind the one before. */
 struct panels16 {
-    const int16_t *a, *b;
+    const void *a, *b;
     int64_t pairs_apart;
     int rows, columns; /* panels */
 };
@@ -22,6 +22,9 @@ typedef void tile16(const struct panels16 *p, int64_t chunks, int64_t pairs, int
 
 /* One tile of panels of doubles: sums over k, all of them exact. `sums` is 64-byte aligned. */
 typedef void tile64(const double *a, const double *b, int64_t k, double *sums);
+
+/* As tile16 with hi NULL, for panels of int8: lo = sums over `pairs` pairs, modulo 2^32. */
+typedef void tile8(const struct panels16 *p, int64_t pairs, int32_t *lo);
 
 /* One panel of columns, as the epilogue wants it. */
 struct columns16 {
@@ -39,6 +42,7 @@ typedef void rescale16(const int32_t *lo, const int32_t *hi, const int32_t *row_
 tile16 orebit_tile16_portable;
 rescale16 orebit_rescale16_portable;
 tile64 orebit_tile64_portable;
+tile8 orebit_tile8_portable;
 #if OREBIT_X86
 tile16 orebit_tile16_avx2;
 rescale16 orebit_rescale16_avx2;
@@ -46,6 +50,7 @@ tile64 orebit_tile64_avx2;
 tile16 orebit_tile16_avx512vnni;
 rescale16 orebit_rescale16_avx512vnni;
 tile64 orebit_tile64_avx512vnni;
+tile8 orebit_tile8_avx512vnni;
 #endif
 
 #endif

@@ -15,7 +15,7 @@
 /* `rows` and `columns` are constants where this is inlined: the accumulators stay in registers. */
 INLINE void run(const struct panels16 *p, int64_t chunks, int64_t pairs, int32_t *lo, int32_t *hi, const int rows,
                 const int columns) {
-    const int32_t *a = (const int32_t *)p->a, *b = (const int32_t *)p->b;
+    const int32_t *a = p->a, *b = p->b;
     const int64_t a_apart = p->pairs_apart * TILE_ROWS, b_apart = p->pairs_apart * TILE_COLUMNS;
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         __m512i t[2 * TILE_ROWS][2];
@@ -57,6 +57,60 @@ TARGET void orebit_tile16_avx512vnni(const struct panels16 *p, int64_t chunks, i
     } else {
         if (p->columns == 2) run(p, chunks, pairs, lo, hi, 1, 2);
         else run(p, chunks, pairs, lo, hi, 1, 1);
+    }
+}
+
+/* t += four unsigned bytes of B times four signed ones of A, broadcast from memory. */
+#define MULTIPLY_ADD_BYTES(t, four, right) __asm__("vpdpbusd %1%{1to16%}, %2, %0" : "+v"(t) : "m"(four), "v"(right))
+
+/* For each row of a panel of A, -128 times the sum of its digits: what B + 128 instead of B adds to each sum. */
+INLINE void correct(const int32_t *a, int64_t groups, int32_t *rows) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i sums = _mm512_setzero_si512();
+    /* Four groups of four rows a vector; PAIR_UNIT pairs are four groups. */
+    for (int64_t g = 0; g < groups; g += 4) sums = _mm512_dpbusd_epi32(sums, ones, _mm512_loadu_si512(a + g * TILE_ROWS));
+    int32_t lanes[16];
+    _mm512_storeu_si512(lanes, sums);
+    for (int r = 0; r < TILE_ROWS; r++) rows[r] = -128 * (lanes[r] + lanes[r + 4] + lanes[r + 8] + lanes[r + 12]);
+}
+
+INLINE void run_bytes(const struct panels16 *p, int64_t pairs, int32_t *lo, const int rows, const int columns) {
+    const int32_t *a = p->a, *b = p->b;
+    const int64_t groups = pairs / 2, a_apart = p->pairs_apart / 2 * TILE_ROWS;
+    const int64_t b_apart = p->pairs_apart / 2 * TILE_COLUMNS;
+    const __m512i offset = _mm512_set1_epi8(-128);
+    int32_t corrections[2 * TILE_ROWS];
+    __m512i t[2 * TILE_ROWS][2];
+#pragma GCC unroll 2
+    for (int i = 0; i < rows; i++) correct(a + i * a_apart, groups, corrections + i * TILE_ROWS);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows * TILE_ROWS; r++)
+#pragma GCC unroll 2
+        for (int c = 0; c < columns; c++) t[r][c] = _mm512_set1_epi32(corrections[r]);
+    for (int64_t g = 0; g < groups; g++, a += TILE_ROWS, b += TILE_COLUMNS) {
+        __m512i right[2];
+#pragma GCC unroll 2
+        for (int c = 0; c < columns; c++) right[c] = _mm512_xor_si512(_mm512_loadu_si512(b + c * b_apart), offset);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows * TILE_ROWS; r++)
+#pragma GCC unroll 2
+            for (int c = 0; c < columns; c++)
+                MULTIPLY_ADD_BYTES(t[r][c], a[r / TILE_ROWS * a_apart + r % TILE_ROWS], right[c]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows * TILE_ROWS; r++)
+#pragma GCC unroll 2
+        for (int c = 0; c < columns; c++)
+            _mm512_store_si512(lo + ((r / TILE_ROWS * columns + c) * TILE_ROWS + r % TILE_ROWS) * TILE_COLUMNS, t[r][c]);
+}
+
+TARGET void orebit_tile8_avx512vnni(const struct panels16 *p, int64_t pairs, int32_t *lo) {
+    if (p->rows == 2) {
+        if (p->columns == 2) run_bytes(p, pairs, lo, 2, 2);
+        else run_bytes(p, pairs, lo, 2, 1);
+    } else {
+        if (p->columns == 2) run_bytes(p, pairs, lo, 1, 2);
+        else run_bytes(p, pairs, lo, 1, 1);
     }
 }
 

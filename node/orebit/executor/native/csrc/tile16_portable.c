@@ -23,10 +23,23 @@ void orebit_tile16_portable(const struct panels16 *p, int64_t chunks, int64_t pa
         for (int j = 0; j < p->columns; j++)
             for (int64_t chunk = 0; chunk < chunks; chunk++) {
                 const int at = (i * p->columns + j) * TILE;
-                const int16_t *a = p->a + (i * p->pairs_apart + chunk * pairs) * 2 * TILE_ROWS;
-                const int16_t *b = p->b + (j * p->pairs_apart + chunk * pairs) * 2 * TILE_COLUMNS;
+                const int16_t *a = (const int16_t *)p->a + (i * p->pairs_apart + chunk * pairs) * 2 * TILE_ROWS;
+                const int16_t *b = (const int16_t *)p->b + (j * p->pairs_apart + chunk * pairs) * 2 * TILE_COLUMNS;
                 add_chunk(a, b, pairs, lo + at, hi == NULL ? NULL : hi + at);
             }
+}
+
+void orebit_tile8_portable(const struct panels16 *p, int64_t pairs, int32_t *lo) {
+    for (int i = 0; i < p->rows * p->columns * TILE; i++) {
+        const int tile = i / TILE, r = i % TILE / TILE_COLUMNS, c = i % TILE_COLUMNS;
+        const int8_t *a = (const int8_t *)p->a + tile / p->columns * p->pairs_apart * 2 * TILE_ROWS;
+        const int8_t *b = (const int8_t *)p->b + tile % p->columns * p->pairs_apart * 2 * TILE_COLUMNS;
+        uint32_t t = 0;
+        for (int64_t g = 0; g < pairs / 2; g++)
+            for (int k = 0; k < 4; k++)
+                t += (uint32_t)((int32_t)a[(g * TILE_ROWS + r) * 4 + k] * b[(g * TILE_COLUMNS + c) * 4 + k]);
+        lo[i] = (int32_t)t;
+    }
 }
 
 void orebit_rescale16_portable(const int32_t *lo, const int32_t *hi, const int32_t *row_exponents,
