@@ -16,9 +16,8 @@ from torch._ops import OpOverload
 from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from orebit.program.tracing_padding import CircularPadding
-
 from orebit.program.tracing_composites import WrittenOut, as_strided
+from orebit.program.tracing_padding import CircularPadding
 
 aten = torch.ops.aten
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,6 +50,9 @@ DECOMPOSED: list[Any] = [
     aten.threshold,
     aten.soft_margin_loss,
     aten.soft_margin_loss_backward,
+    aten.max_unpool2d,
+    aten.max_unpool3d,
+    aten.rot90,
 ]
 # Those written out by functions of ours, which are called with the operation's arguments (see `decomposes`).
 WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {

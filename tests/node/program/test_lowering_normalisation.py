@@ -47,6 +47,8 @@ LAYERS: dict[str, tuple[Callable[..., torch.Tensor], tuple[tuple[int, ...], ...]
     "group_rows": (lambda x, w: F.group_norm(x, 2, w), ((3, 8), (8,))),
     "instance": (lambda x: F.instance_norm(x), ((3, 4, 5, 2),)),
     "instance_affine": (lambda x, w, b: F.instance_norm(x, weight=w, bias=b), ((3, 4, 7), (4,), (4,))),
+    "weight": (lambda v, g: torch._weight_norm(v, g, 0), ((4, 3, 2), (4, 1, 1))),
+    "weight_last": (lambda v, g: torch._weight_norm(v, g, 1), ((4, 3), (1, 3))),
     "rms": (lambda x, w: F.rms_norm(x, (5,), w), ((3, 4, 5), (5,))),
 }
 

@@ -28,6 +28,7 @@ MOVED: dict[str, Case] = {
     "pixel_shuffle": (lambda x: F.pixel_shuffle(x, 2), (2, 8, 3, 2)),
     "pixel_unshuffle": (lambda x: F.pixel_unshuffle(x, 3), (2, 2, 6, 3)),
     "channel_shuffle": (lambda x: F.channel_shuffle(x, 2), (2, 6, 2, 3)),
+    "rot90": (lambda x: torch.rot90(x, 3, (1, 2)), (2, 3, 4)),
     "flip": (lambda x: x.flip(0, -1), (3, 4, 2)),
     "roll": (lambda x: x.roll((1, -2), (0, 2)), (3, 2, 5)),
     "roll_flat": (lambda x: x.roll(4), (3, 5)),

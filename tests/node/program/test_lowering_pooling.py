@@ -102,3 +102,16 @@ AVERAGES: dict[str, Case] = {
 def test_average_pool(name: str) -> None:
     function, shape = AVERAGES[name]
     agrees(function, shape, tolerance=1e-6)
+
+
+UNPOOLED: dict[str, Case] = {
+    "1d": (lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2), (2, 3, 6)),
+    "2d": (lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), (2, 3, 6, 4)),
+    "3d": (lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2), (1, 2, 4, 2, 4)),
+}
+
+
+@pytest.mark.parametrize("name", UNPOOLED)
+def test_max_unpool(name: str) -> None:
+    function, shape = UNPOOLED[name]
+    agrees(function, shape, tolerance=1e-6)

@@ -1,4 +1,5 @@
-"""Batch, layer and group normalisation, forward and backward. Instance normalisation is batch normalisation of samples.
+"""Batch, layer, group and weight normalisation and their gradients. Instance normalisation is batch normalisation
+of samples.
 
 A variance is the mean of squared deviations from the mean: the mean square less the squared mean would lose what they
 share. Sums are exact; 1 / sqrt is two basic operations.
@@ -194,6 +195,30 @@ def batch_norm_backward(
 
 def _times(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
     return lowering.map(lambda x, y: x * y, a, b)
+
+
+@lowers(aten._weight_norm_interface.default)
+def weight_norm(lowering: Lowering, v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """g * v / |v|, and |v|: the root of the sum of squares over all axes but `dim`."""
+    squares = exact.sum_over(lowering, _times(lowering, v, v), _all_but(v, dim))
+    norms = exact.spread(lowering.map(lambda s: s.sqrt(), squares), _all_but(v, dim))
+    return lowering.map(lambda x, scale, n: x * (scale / n), v, g, norms), norms
+
+
+def _all_but(v: Tensor, dim: int) -> list[int]:
+    """Every axis but `dim`; all of them for -1, as torch has it."""
+    return [k for k in range(len(v.shape)) if k != dim]
+
+
+@lowers(aten._weight_norm_interface_backward.default)
+def weight_norm_backward(
+    lowering: Lowering, grad: Tensor, v: Tensor, g: Tensor, norms: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
+    dims = _all_but(v, dim)
+    along = exact.spread(exact.sum_over(lowering, _times(lowering, grad, v), dims), dims)
+    slope = lowering.map(lambda a, n: a / n / n, along, norms)
+    to_v = lowering.map(lambda d, x, s, scale, n: (d - x * s) * (scale / n), grad, v, slope, g, norms)
+    return to_v, lowering.map(lambda a, n: a / n, along, norms)
 
 
 @lowers(aten.native_layer_norm.default)

@@ -207,7 +207,7 @@ def ones_like(lowering: Lowering, a: Tensor, dtype: torch.dtype | None = None, *
 
 
 # What is empty is overwritten before it is read, or else it is zeros here.
-@lowers(aten.zeros_like.default, aten.empty_like.default)
+@lowers(aten.zeros_like.default, aten.empty_like.default, aten.zero.default)
 def zeros_like(lowering: Lowering, a: Tensor, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
     return full_like(lowering, a, 0, dtype)
 
