@@ -11,7 +11,7 @@ import torch
 from orebit.commitment.head import TensorHead, tensor_head
 from orebit.commitment.lists import ListKind, list_root, state_root
 from orebit.errors import ExecutionError, ExecutionStopped
-from orebit.executor.reference import ReferenceExecutor
+from orebit.executor.selection import choose_executor
 from orebit.executor.storage import Given
 from orebit.numerics.types import DType
 from orebit.program.graph import Program
@@ -90,7 +90,7 @@ def run_shard(
         raise ExecutionError(f"a shard of {steps} steps cannot have a checkpoint every {interval}")
     if threads is not None:
         torch.set_num_threads(threads)
-    executor = ReferenceExecutor(program, constants, parameters)
+    executor = choose_executor(program, steps)(program, constants, parameters)
     done, current, roots = _start(state, steps, interval, resume_from)
     last = resume_from
     while done < steps:

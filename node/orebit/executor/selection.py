@@ -1,4 +1,4 @@
-"""Which executors this machine has, and which of them a diagnosis has ruled out.
+"""Which executors this machine has, which of them a diagnosis has ruled out, and which one runs a shard.
 
 The record of those ruled out is a JSON file, `executors.json` in OREBIT_HOME: for each, the operation that differed and
 why. `orebit doctor` writes it; whoever picks an executor reads it.
@@ -6,21 +6,31 @@ why. `orebit doctor` writes it; whoever picks an executor reads it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import cast
 
-from orebit.errors import ExecutionError, StorageError
-from orebit.executor.conformance import Factory
+import structlog
+
+from orebit.errors import ConformanceError, ExecutionError, StorageError
+from orebit.executor.conformance import Factory, run_conformance
 from orebit.executor.reference import ReferenceExecutor
+from orebit.program.graph import Program
 
 RECORD = "executors.json"
 REFERENCE = "reference"
 # The fastest first. Modules are imported when asked for: a machine need not have what they need.
 _MODULES = {"cuda": ("orebit.executor.cuda", "CudaExecutor"), "fused": ("orebit.executor.fused", "FusedExecutor")}
 EXECUTORS = (*_MODULES, REFERENCE)
+
+# Positions of all nodes over all steps of a run below which the reference executor is done before code is compiled.
+WORTH_COMPILING = 1 << 26
+
+_log = structlog.get_logger(__name__)
 
 
 class Unavailable(ExecutionError):
@@ -97,3 +107,24 @@ def choose(folder: Path) -> tuple[str, Factory]:
         + "; ".join(ruled_out.values())
         + ". Repair the machine, then run `orebit doctor` again."
     )
+
+
+def choose_executor(program: Program, steps: int) -> Factory:
+    """What runs this many steps of a program soonest. Before another than the reference executor is used, it passes the
+    conformance vectors in this process; one that does not is passed over with a line in the log."""
+    descriptors = program.descriptors
+    positions = sum(prod(descriptors[node.descriptor].space) for node in program.nodes)
+    return ReferenceExecutor if positions * steps < WORTH_COMPILING else _conforming()
+
+
+@functools.cache
+def _conforming() -> Factory:
+    for name in EXECUTORS:
+        try:
+            factory = load(name)
+            if name != REFERENCE:
+                run_conformance(factory)
+            return factory
+        except (ExecutionError, ConformanceError) as error:
+            _log.warning("executor_passed_over", executor=name, reason=str(error))
+    raise Unavailable("This machine has no executor that works. Run `orebit doctor`, which says what is wrong.")

@@ -1,4 +1,4 @@
-"""Random programs that one kernel can compute: elementwise chains over one shape, reductions of it, and what reads them."""
+"""Random programs that one kernel can compute: elementwise chains over one shape, its reductions, what reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from random_programs import RandomProgram
 from orebit.numerics.types import DType
 from orebit.program.builder import Value, View
 from orebit.program.expression import ExpressionBuilder
-
 from orebit.program.index_map import select_axes
 
 SHAPES = ((7,), (64,), (3, 5), (4, 17), (40, 33), (2, 3, 8), (5, 16, 19), (2, 3, 4, 5), (1, 9, 1, 16), (4100,), (3, 1))
