@@ -276,8 +276,11 @@ def interruptible() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    # A shell starts what runs in its background with SIGINT ignored; the way out must work there too.
+    previous = [(signal.SIGTERM, signal.signal(signal.SIGTERM, interrupt))]
+    previous.append((signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous:
+            signal.signal(number, handler)
