@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orebit.executor.fused.contraction import Contraction, Scale, Side
+from orebit.executor.fused.contraction import Contraction, Scale
 from orebit.executor.fused.contraction_axes import Axes, Product
-from orebit.executor.fused.contraction_reads import Positions, positions
+from orebit.executor.fused.contraction_reads import Positions, Read, positions
 from orebit.executor.views import row_major
 
 RUN = 8
@@ -73,27 +73,14 @@ def _merged(product: Product, axes: Axes, steps: list[int], contiguous: bool) ->
     return tuple(kept), step
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Offsets of one side, in elements: of outer positions (the base included), lanes and depths; and the same of its
-    exponents. `lane_runs` and `depth_runs` mark where runs of consecutive elements begin; None: seldom."""
-
-    outer: Positions
-    lanes: Positions
-    depth: Positions
-    lane_runs: np.ndarray[tuple[int], np.dtype[np.uint8]] | None
-    depth_runs: np.ndarray[tuple[int], np.dtype[np.uint8]] | None
-
-
-def tables(layout: Layout, side: Side, lanes: Axes, panel: int) -> Tables:
-    """The offsets of `side` in its buffer, its lanes being the axes `lanes`, `panel` of them packed together."""
-    space, strides = layout.product.space, side.read.strides
-
-    def over(axes: Axes, base: int = 0) -> Positions:
-        return positions([strides[k] for k in axes], [space[k] for k in axes], base)
-
-    lane, depth = over(lanes), over(layout.product.depth)
-    return Tables(over(layout.outer, side.read.base), lane, depth, _runs(lane, min(panel, RUN)), _runs(depth, RUN))
+def side_offsets(layout: Layout, read: Read, lanes: Axes) -> tuple[Positions, Positions, Positions]:
+    """Offsets, in elements, of outer positions (the base included), lanes and depths, of a read of its own source."""
+    space, strides = layout.product.space, read.strides
+    outer, own, depth = (
+        positions([strides[k] for k in axes], [space[k] for k in axes], base)
+        for axes, base in ((layout.outer, read.base), (lanes, 0), (layout.product.depth, 0))
+    )
+    return outer, own, depth
 
 
 def scale_offsets(layout: Layout, scale: Scale, lanes: Axes) -> tuple[Positions, Positions]:
@@ -106,15 +93,15 @@ def scale_offsets(layout: Layout, scale: Scale, lanes: Axes) -> tuple[Positions,
     return outer, own
 
 
-def _runs(offsets: Positions, length: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]] | None:
-    """Where `length` consecutive elements begin; None where that is seldom."""
+def runs(offsets: Positions, length: int, step: int = 1) -> np.ndarray[tuple[int], np.dtype[np.uint8]] | None:
+    """Where `length` elements begin that are `step` apart; None where that is seldom."""
     marks = np.zeros(len(offsets), dtype=np.uint8)
     if len(offsets) >= length > 1:
-        single = np.concatenate(([0], np.cumsum(np.diff(offsets) == 1)))
+        single = np.concatenate(([0], np.cumsum(np.diff(offsets) == step)))
         marks[: len(offsets) - length + 1] = single[length - 1 :] - single[: len(offsets) - length + 1] == length - 1
     return marks if int(marks.sum()) * 2 * length >= len(offsets) else None
 
 
 def fits(contraction: Contraction) -> bool:
     """Whether all offsets of lanes and depths fit 32 bits, in which kernels hold them."""
-    return all(side.read.size < 1 << 31 for side in (contraction.left, contraction.right))
+    return all(2 * side.read.size < 1 << 31 for side in (contraction.left, contraction.right))

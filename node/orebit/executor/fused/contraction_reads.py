@@ -45,11 +45,13 @@ class Read:
     Attributes:
         source: the operand's shape.
         axes: how each source axis lies in the buffer; the buffer is the source itself when all are whole.
+        maps: the position read on each axis of the buffer; divisors are 1.
         fill: what the buffer holds where no source element stands.
     """
 
     source: tuple[int, ...]
     axes: tuple[Embedding, ...]
+    maps: tuple[AxisMap, ...]
     base: int
     strides: tuple[int, ...]
     fill: int
@@ -88,7 +90,7 @@ def plan_read(operand: Operand, space: Sequence[int]) -> Read | None:
         sum(axis.coefficients[k] * step for axis, step in zip(shifted, steps, strict=True)) if extent > 1 else 0
         for k, extent in enumerate(space)
     )
-    return Read(operand.shape, tuple(axes), base, strides, operand.fill)
+    return Read(operand.shape, tuple(axes), tuple(shifted), base, strides, operand.fill)
 
 
 def _embed(extent: int, axis: AxisMap, space: Sequence[int]) -> tuple[Embedding, AxisMap]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orebit.executor.fused.contraction import Contraction, Side
+from orebit.executor.fused.contraction_buffer import Buffer, DepthOrder, plan_buffer
 from orebit.executor.fused.contraction_kernels import Arithmetic
 from orebit.executor.fused.contraction_layout import Layout, lay_out
 from orebit.executor.fused.contraction_reads import Positions, positions
@@ -58,29 +59,37 @@ class Schedule:
     right_distinct: Positions | None
     left_matrix: Positions
     right_matrix: Positions
+    buffers: tuple[Buffer | None, Buffer | None]
+    order: DepthOrder | None
     chunk: int = 0
 
     @property
+    def depth(self) -> int:
+        """Terms that are multiplied, those beyond an odd number of channels included."""
+        return self.layout.counts[3] if self.order is None else len(self.order.positions)
+
+    @property
     def chunks(self) -> int:
-        depth = self.layout.counts[3]
-        return -(-depth // self.chunk) if self.chunk else 0
+        return -(-self.depth // self.chunk) if self.chunk else 0
 
 
 def schedule(contraction: Contraction, form: Format) -> Schedule:
     """The parts of a contraction for a machine whose kernels take `form`."""
     layout = lay_out(contraction.product)
     outer, rows, columns, depth = layout.counts
+    buffers, order = _buffers(contraction, layout, form)
+    depth = depth if order is None else len(order.positions)
     left_matrix, left_distinct = _matrices(layout, contraction.left)
     right_matrix, right_distinct = _matrices(layout, contraction.right)
     tall, wide = _up(rows, form.row_panel), _up(columns, form.column_panel)
     line = form.padded(depth) * form.element
     chunk = _chunk(layout, form)
     if chunk:
-        return Schedule(layout, tall, wide, None, None, left_matrix, right_matrix, chunk)
+        return Schedule(layout, tall, wide, None, None, left_matrix, right_matrix, buffers, order, chunk)
 
     def made(row_block: int, column_block: int, left: bool, right: bool) -> Schedule:
         packed = left_distinct if left else None, right_distinct if right else None
-        return Schedule(layout, row_block, column_block, *packed, left_matrix, right_matrix)
+        return Schedule(layout, row_block, column_block, *packed, left_matrix, right_matrix, buffers, order)
 
     many = outer >= LEAST_PARTS // 2
     if many and len(left_distinct) == outer and (tall + wide) * line <= SCRATCH:
@@ -92,6 +101,21 @@ def schedule(contraction: Contraction, form: Format) -> Schedule:
     row_block = min(_block(ROW_BLOCK // line, form.row_panel), tall)
     column_block = min(_block(COLUMN_BLOCK // line, form.column_panel), wide)
     return made(row_block, column_block, True, True)
+
+
+def _buffers(
+    contraction: Contraction, layout: Layout, form: Format
+) -> tuple[tuple[Buffer | None, Buffer | None], DepthOrder | None]:
+    """Where embedded sides lie. Columns decide the order of the depth, since there are more of them to pack."""
+    left, right = contraction.left, contraction.right
+    made: list[Buffer | None] = [None, None]
+    order = None
+    if right.read.embedded:
+        pairs = form.arithmetic is Arithmetic.INT16 and right.read.fill == 0 and not left.read.embedded
+        made[1], order = plan_buffer(layout, right.read, layout.columns, pairs)
+    if left.read.embedded:
+        made[0], _ = plan_buffer(layout, left.read, layout.rows, pairs=False)
+    return (made[0], made[1]), order
 
 
 def _chunk(layout: Layout, form: Format) -> int:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from orebit.executor.fused.contraction import Contraction, Scale, Side
+from orebit.executor.fused.contraction_buffer import Buffer, buffer_offsets, buffer_rows, row_scales
 from orebit.executor.fused.contraction_kernels import Arithmetic
-from orebit.executor.fused.contraction_layout import fits, scale_offsets, tables
-from orebit.executor.fused.contraction_reads import Positions, positions
+from orebit.executor.fused.contraction_layout import RUN, fits, runs, scale_offsets, side_offsets
+from orebit.executor.fused.contraction_reads import Positions
 from orebit.executor.fused.contraction_schedule import Format, Schedule, schedule
 from orebit.executor.native.library import Library, Work
-from orebit.executor.views import row_major
 from orebit.numerics.types import DType
 
 ALIGNMENT = 64
@@ -79,9 +79,10 @@ class Prepared:
         words = _Words()
         work = []
         for position, side in enumerate(self._sides):
-            if side.read.embedded:
+            buffer = self.schedule.buffers[position]
+            if buffer is not None:
                 place = workspace + self.places.buffers[position]
-                work.append(_embedding(words, library, side, self.sources[position], address, place))
+                work.append(_embedding(words, library, side, buffer, self.sources[position], address, place))
         args = self._words(words, library.address(self.form.kernel), address, workspace)
         return work + self._products(library, args), words.kept
 
@@ -146,30 +147,38 @@ class Prepared:
 
     def _side_words(self, words: _Words, position: int, address: Addresses, workspace: int) -> tuple[int, ...]:
         """struct contraction_side."""
-        side, layout = self._sides[position], self.schedule.layout
-        lanes = layout.lanes[position]
-        panel = (self.form.row_panel, self.form.column_panel)[position]
-        made = tables(layout, side, lanes, panel)
-        embedded = side.read.embedded
-        runs = [
-            0 if marks is None else words.table(marks, np.dtype(np.uint8))
-            for marks in (made.lane_runs, made.depth_runs)
+        side, layout, order = self._sides[position], self.schedule.layout, self.schedule.order
+        lanes, panel = layout.lanes[position], (self.form.row_panel, self.form.column_panel)[position]
+        buffer = self.schedule.buffers[position]
+        paired = buffer is not None and buffer.pair is not None
+        if buffer is not None:
+            outer, own, depth = buffer_offsets(layout, buffer, lanes, order)
+        else:
+            outer, own, depth = side_offsets(layout, side.read, lanes)
+            depth = depth if order is None else depth[order.positions]
+        marks = [
+            None if found is None else words.table(found, np.dtype(np.uint8))
+            for found in (
+                runs(own, min(panel, RUN), 2 if paired else 1),
+                None if paired else runs(depth, RUN),
+            )
         ]
         exponents, bits = (0, 0, 0), 0
-        if side.quantise is not None and not embedded:
+        if side.quantise is not None and buffer is None:
             exponents = _exponents(
                 words, address, side.quantise.scale, *scale_offsets(layout, side.quantise.scale, lanes)
             )
             bits = side.quantise.macro.bits
         return (
-            workspace + self.places.buffers[position] if embedded else address(side.node),
+            address(side.node) if buffer is None else workspace + self.places.buffers[position],
             TYPES[self.sources[position]],
-            words.table(made.outer),
-            words.table(made.lanes, LANE_TABLE),
-            words.table(made.depth, LANE_TABLE),
-            *runs,
-            len(made.lanes),
-            len(made.depth),
+            words.table(outer),
+            words.table(own, LANE_TABLE),
+            words.table(depth, LANE_TABLE),
+            *(mark or 0 for mark in marks),
+            int(paired),
+            len(own),
+            len(depth),
             *exponents,
             bits or 1,
             panel,
@@ -196,13 +205,13 @@ def prepare(contraction: Contraction, form: Format) -> Prepared | None:
     if not fits(contraction):
         return None
     plan = schedule(contraction, form)
-    left, right = (_buffer_type(side) for side in (contraction.left, contraction.right))
-    return Prepared(contraction, form, plan, (left, right), _places(contraction, form, plan, (left, right)))
+    left, right = (_source_type(side, form) for side in (contraction.left, contraction.right))
+    return Prepared(contraction, form, plan, (left, right), _places(form, plan, (left, right)))
 
 
-def _places(contraction: Contraction, form: Format, plan: Schedule, types: tuple[DType, DType]) -> Places:
-    outer, rows, columns, depth = plan.layout.counts
-    line = form.padded(depth) * form.element
+def _places(form: Format, plan: Schedule, types: tuple[DType, DType]) -> Places:
+    outer, rows, columns, _ = plan.layout.counts
+    line = form.padded(plan.depth) * form.element
     starts, end = [], 0
 
     def take(size: int) -> None:
@@ -210,8 +219,8 @@ def _places(contraction: Contraction, form: Format, plan: Schedule, types: tuple
         starts.append(end)
         end += -(-size // ALIGNMENT) * ALIGNMENT
 
-    for dtype, side in zip(types, (contraction.left, contraction.right), strict=True):
-        take(dtype.size * side.read.size if side.read.embedded else 0)
+    for dtype, buffer in zip(types, plan.buffers, strict=True):
+        take(0 if buffer is None else dtype.size * buffer.size)
     for distinct, lanes, panel in (
         (plan.left_distinct, rows, form.row_panel),
         (plan.right_distinct, columns, form.column_panel),
@@ -224,51 +233,50 @@ def _places(contraction: Contraction, form: Format, plan: Schedule, types: tuple
     return Places((first, second), (left, right), (left_norms, right_norms), partial, end)
 
 
-def _buffer_type(side: Side) -> DType:
-    """The type of the buffer that the side's strides run over."""
-    if side.quantise is not None and side.read.embedded:
-        return side.quantise.dtype
-    return side.dtype
+def _source_type(side: Side, form: Format) -> DType:
+    """The type that is packed from: a buffer's where the side is embedded."""
+    if not side.read.embedded:
+        return side.dtype
+    if form.arithmetic is Arithmetic.INT16:
+        return DType.I16
+    return side.dtype if side.quantise is None else side.quantise.dtype
 
 
-def _embedding(words: _Words, library: Library, side: Side, target: DType, address: Addresses, place: int) -> Work:
+def _embedding(
+    words: _Words, library: Library, side: Side, buffer: Buffer, target: DType, address: Addresses, place: int
+) -> Work:
     """struct embedding of contraction_embed.c."""
-    read, last = side.read, side.read.axes[-1]
-    rows = _source_rows(side)
-    exponents, offsets, bits = 0, 0, 1
+    read, rows = buffer.read, buffer_rows(buffer)
+    exponents, first, second, bits = 0, 0, 0, 1
     if side.quantise is not None:
         scale = side.quantise.scale
+        offsets = row_scales(read.source, scale.strides, scale.base)
         exponents, bits = address(scale.node), side.quantise.macro.bits
-        offsets = words.table(positions(scale.strides[:-1], read.source[:-1], scale.base), LANE_TABLE)
+        first, second = (words.table(offsets[np.maximum(held, 0)], LANE_TABLE) for held in (rows.first, rows.second))
+    last, axis = read.axes[-1], len(read.source) - 1
+    blocks = buffer.extents[0] if len(read.source) > 1 else 1
     args = (
         address(side.node),
         TYPES[side.dtype],
         place,
         TYPES[target],
-        words.table(rows),
+        buffer.size // blocks,
+        words.table(rows.blocks),
+        words.table(rows.place, LANE_TABLE),
+        words.table(rows.first, LANE_TABLE),
+        words.table(rows.second, LANE_TABLE),
+        exponents,
+        first,
+        second,
+        bits,
         read.source[-1],
-        last.extent,
         last.first,
         last.count,
         last.start,
         last.step,
+        buffer.phases,
+        buffer.part_step(axis),
+        buffer.unit,
         read.fill,
-        exponents,
-        offsets,
-        bits,
     )
-    return Work(library.address("orebit_contraction_embed"), args, len(rows), max(4096 // last.extent, 1))
-
-
-def _source_rows(side: Side) -> Positions:
-    """For each row of the buffer the row of the source that it holds, or -1."""
-    read = side.read
-    found = np.zeros(1, dtype=np.int64)
-    steps = row_major(read.source[:-1])
-    for axis, step in zip(read.axes[:-1], steps, strict=True):
-        own = np.full(axis.extent, -1, dtype=np.int64)
-        own[axis.start : axis.start + axis.step * axis.count : axis.step][: axis.count] = (
-            np.arange(axis.first, axis.first + axis.count) * step
-        )
-        found = np.where((found[:, None] < 0) | (own < 0), -1, found[:, None] + own).reshape(-1)
-    return found
+    return Work(library.address("orebit_contraction_embed"), args, blocks)

@@ -2,22 +2,33 @@
 #include "contraction_quantise.h"
 #include "orebit.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-/* Destination row r holds source row rows[r] (-1: fill alone), whose elements first .. first + count - 1 stand at
- * start + step * j. Every field is one 64-bit word. */
+/* Elements of a row that are held at once between reading and placing them. */
+#define PIECE 256
+/* Elements that a vector may read or write beyond a piece. */
+#define SLACK 16
+
+/* The buffer is blocks of `block` elements. Rows [blocks[b], blocks[b + 1]) go to block b: row r holds source row
+ * first[r] and, beside it, second[r] (-1: none), elements from .. from + count - 1 of each. Element j stands at position
+ * p = start + step * j of the row, which lies at place[r] + p / phases * unit + p % phases * phase_step, second[r]'s one
+ * behind it. Every field is one 64-bit word. */
 struct embedding {
     const void *source;
     int64_t type;
     void *target;
     int64_t target_type;
-    const int64_t *rows;
-    int64_t source_extent, target_extent;
-    int64_t first, count, start, step;
-    int64_t fill;
-    const int16_t *exponents; /* of source row s at exponents[exponent_rows[s]]; f32 only */
-    const int32_t *exponent_rows;
+    int64_t block;
+    const int64_t *blocks;
+    const int32_t *place, *first, *second;
+    const int16_t *exponents; /* of row r's sources at exponents[first_exponents[r]] and the second's; f32 only */
+    const int32_t *first_exponents, *second_exponents;
     int64_t bits;
+    int64_t extent; /* of a source row */
+    int64_t from, count, start, step;
+    int64_t phases, phase_step, unit;
+    int64_t fill;
 };
 
 static void put(void *target, int64_t type, int64_t at, int64_t value) {
@@ -42,46 +53,89 @@ static int64_t get(const void *source, int64_t type, int64_t at) {
     }
 }
 
-static void quantise_row(const struct embedding *e, int64_t from, float scale, int64_t to) {
-    const float *source = (const float *)e->source + from;
-    const float limit = quantise_limit(e->bits);
-    int64_t j = 0;
-#if OREBIT_X86
-    if (e->step == 1 && e->target_type == TYPE_I16 && __builtin_cpu_supports("avx2")) {
-        j = quantise_run_i16(source, e->count, scale, limit, (int16_t *)e->target + to);
-    }
-#endif
-    for (; j < e->count; j++) put(e->target, e->target_type, to + j * e->step, quantise_one(source[j], scale, limit));
+static int64_t position(const struct embedding *e, int64_t j) {
+    const int64_t p = e->start + e->step * j;
+    return p / e->phases * e->unit + p % e->phases * e->phase_step;
 }
 
-static void copy_row(const struct embedding *e, int64_t from, int64_t to) {
-    for (int64_t j = 0; j < e->count; j++) {
-        put(e->target, e->target_type, to + j * e->step, get(e->source, e->type, from + j));
-    }
-}
-
-static void fill_row(const struct embedding *e, int64_t to, int64_t count) {
-    if (e->fill == 0) {
-        const int64_t size = type_bytes(e->target_type);
-        memset((char *)e->target + to * size, 0, (size_t)(count * size));
+/* A part of a source row, or zeros for none, into `into`. */
+static void read_piece(const struct embedding *e, int64_t row, int64_t exponent, int64_t j, int64_t count,
+                       int32_t *into) {
+    if (row < 0) {
+        memset(into, 0, (size_t)count * sizeof *into);
         return;
     }
-    for (int64_t i = 0; i < count; i++) put(e->target, e->target_type, to + i, e->fill);
+    const int64_t at = row * e->extent + e->from + j;
+    if (e->type != TYPE_F32) {
+        for (int64_t i = 0; i < count; i++) into[i] = (int32_t)get(e->source, e->type, at + i);
+        return;
+    }
+    const float *source = (const float *)e->source + at;
+    const float scale = quantise_scale(e->exponents[exponent], e->bits), limit = quantise_limit(e->bits);
+    int64_t i = 0;
+#if OREBIT_X86
+    if (__builtin_cpu_supports("avx2")) i = quantise_run(source, count, scale, limit, into);
+#endif
+    for (; i < count; i++) into[i] = quantise_one(source[i], scale, limit);
 }
 
-/* The range is the target's rows. */
+#if OREBIT_X86
+/* Whole eights of 16-bit neighbours, paired or not, in one phase or two; how many were placed. */
+AVX2 static int64_t place_vectors(const struct embedding *e, const int32_t *a, const int32_t *b, int64_t j,
+                                  int64_t count, int16_t *row) {
+    if (e->step != 1 || e->phases > 2 || e->target_type != TYPE_I16) return 0;
+    const __m256i apart = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        const __m256i x = _mm256_loadu_si256((const void *)(a + i)), y = _mm256_loadu_si256((const void *)(b + i));
+        __m256i both = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
+        if (e->phases == 2) both = _mm256_permutevar8x32_epi32(both, apart);
+        __m128i low = _mm256_castsi256_si128(both), high = _mm256_extracti128_si256(both, 1);
+        int16_t *first = row + position(e, j + i), *second = row + position(e, j + i + e->phases / 2);
+        if (e->unit == 2) {
+            _mm_storeu_si128((void *)first, low);
+            _mm_storeu_si128((void *)(e->phases == 2 ? second : first + 8), high);
+            continue;
+        }
+        const __m128i gather = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13);
+        low = _mm_shuffle_epi8(low, gather);
+        high = _mm_shuffle_epi8(high, gather);
+        _mm_storel_epi64((void *)first, low);
+        _mm_storel_epi64((void *)(e->phases == 2 ? second : first + 4), high);
+    }
+    return i;
+}
+#endif
+
+static void embed_row(const struct embedding *e, int64_t r) {
+    int32_t a[PIECE + SLACK], b[PIECE + SLACK];
+    const int64_t size = type_bytes(e->target_type);
+    void *row = (char *)e->target + e->place[r] * size;
+    const bool paired = e->unit == 2;
+    for (int64_t j = 0; j < e->count; j += PIECE) {
+        const int64_t count = e->count - j < PIECE ? e->count - j : PIECE;
+        const bool floats = e->type == TYPE_F32;
+        read_piece(e, e->first[r], floats ? e->first_exponents[r] : 0, j, count, a);
+        if (paired) read_piece(e, e->second[r], floats ? e->second_exponents[r] : 0, j, count, b);
+        int64_t i = 0;
+#if OREBIT_X86
+        if (__builtin_cpu_supports("avx2")) i = place_vectors(e, a, paired ? b : a, j, count, row);
+#endif
+        for (; i < count; i++) {
+            const int64_t at = position(e, j + i);
+            put(row, e->target_type, at, a[i]);
+            if (paired) put(row, e->target_type, at + 1, b[i]);
+        }
+    }
+}
+
+/* The range is the blocks. */
 OREBIT_EXPORT void orebit_contraction_embed(const int64_t *args, int64_t begin, int64_t end) {
     const struct embedding *e = (const void *)args;
-    for (int64_t r = begin; r < end; r++) {
-        const int64_t to = r * e->target_extent, row = e->rows[r];
-        fill_row(e, to, e->target_extent);
-        if (row < 0 || e->count == 0) continue;
-        const int64_t from = row * e->source_extent + e->first;
-        if (e->type == TYPE_F32) {
-            const float scale = quantise_scale(e->exponents[e->exponent_rows[row]], e->bits);
-            quantise_row(e, from, scale, to + e->start);
-        } else {
-            copy_row(e, from, to + e->start);
-        }
+    const int64_t size = type_bytes(e->target_type);
+    for (int64_t block = begin; block < end; block++) {
+        if (e->fill == 0) memset((char *)e->target + block * e->block * size, 0, (size_t)(e->block * size));
+        else for (int64_t i = 0; i < e->block; i++) put(e->target, e->target_type, block * e->block + i, e->fill);
+        for (int64_t r = e->blocks[block]; r < e->blocks[block + 1]; r++) embed_row(e, r);
     }
 }

@@ -65,9 +65,8 @@ static void find_lanes(const struct contraction_side *side, int64_t o, int64_t p
         lanes->scale[l] = quantise_scale(side->exponents[at], side->bits);
     }
     lanes->runs = lanes->singles = 0;
-    if (side->lane_runs == NULL) return;
     for (int64_t l = 0; l < lanes->count;) {
-        const bool together = l + length <= lanes->count && side->lane_runs[first + l];
+        const bool together = side->lane_runs != NULL && l + length <= lanes->count && side->lane_runs[first + l];
         if (together) lanes->run[lanes->runs++] = (uint8_t)l;
         else lanes->single[lanes->singles++] = (uint8_t)l;
         l += together ? length : 1;
@@ -83,6 +82,24 @@ static void pack_singly(const struct contraction_side *side, const struct lanes 
             const int64_t at = lanes->start[l] + side->depth_offsets[k], d = k - origin;
             const int64_t value = element(side, at, lanes->scale[l], lanes->limit);
             store(panel, side->packed_type, (d / group * width + l) * group + d % group, value);
+        }
+    }
+}
+
+/* Pairs that lie side by side in the source are copied. */
+static void copy_pairs(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
+                       int64_t origin, int16_t *panel) {
+    const int16_t *source = side->source;
+    for (int64_t k = from; k < to; k += 2) {
+        int16_t *at = panel + (k - origin) * side->panel;
+        const int64_t depth = side->depth_offsets[k];
+        for (int64_t run = 0; run < lanes->runs; run++) {
+            const int64_t l = lanes->run[run];
+            memcpy(at + 2 * l, source + lanes->start[l] + depth, 2 * RUN * sizeof *at);
+        }
+        for (int64_t i = 0; i < lanes->singles; i++) {
+            const int64_t l = lanes->single[i];
+            memcpy(at + 2 * l, source + lanes->start[l] + depth, 2 * sizeof *at);
         }
     }
 }
@@ -234,6 +251,10 @@ static bool pack_vectors(const struct contraction_side *side, const struct lanes
 
 static void pack_strip(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
                        int64_t origin, void *panel) {
+    if (side->paired && side->panel >= RUN) {
+        copy_pairs(side, lanes, from, to, origin, panel);
+        return;
+    }
 #if OREBIT_X86
     if (__builtin_cpu_supports("avx2") && pack_vectors(side, lanes, from, to, origin, panel)) return;
 #endif

@@ -21,6 +21,7 @@ struct contraction_side {
      * elements; NULL: seldom. Where depths are, they are what is read together. */
     const uint8_t *lane_runs;
     const uint8_t *depth_runs;
+    int64_t paired; /* 16-bit pairs already lie side by side: depths 2p and 2p + 1, and the next lane behind them */
     int64_t lanes;
     int64_t depth;
     /* Exponents of a quantise map: of (o, lane) at exponents[exponent_outer[o] + exponent_offsets[lane]]; f32 only. */

@@ -35,7 +35,12 @@ static inline float quantise_limit(int64_t bits) { return (float)((1 << (bits - 
 static inline int32_t quantise_one(float x, float scale, float limit) {
     const float v = x * scale;
     if (v != v) return 0;
-    return (int32_t)rintf(v > limit ? limit : v < -limit ? -limit : v);
+    const float clamped = v > limit ? limit : v < -limit ? -limit : v;
+#if OREBIT_X86
+    return _mm_cvtss_si32(_mm_set_ss(clamped));
+#else
+    return (int32_t)rintf(clamped);
+#endif
 }
 
 #if OREBIT_X86
@@ -48,15 +53,13 @@ INLINE_AVX2 __m256i quantise_eight(__m256 x, __m256 scale, __m256 limit) {
 }
 
 /* Whole eights of a run of `count` with one scale; how many were done. */
-AVX2 static inline int64_t quantise_run_i16(const float *source, int64_t count, float scale, float limit, int16_t *to) {
+AVX2 static inline int64_t quantise_run(const float *source, int64_t count, float scale, float limit, int32_t *to) {
     const __m256 scales = _mm256_set1_ps(scale), limits = _mm256_set1_ps(limit);
-    int64_t j = 0;
-    for (; j + 8 <= count; j += 8) {
-        const __m256i v = quantise_eight(_mm256_loadu_ps(source + j), scales, limits);
-        const __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-        _mm_storeu_si128((void *)(to + j), packed);
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        _mm256_storeu_si256((void *)(to + i), quantise_eight(_mm256_loadu_ps(source + i), scales, limits));
     }
-    return j;
+    return i;
 }
 #endif
 
