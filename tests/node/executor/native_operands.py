@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orebit.executor.native import library
 from orebit.executor.native.kernels import Digits, Kernels
-from orebit.executor.native.library import Step, Work
+from orebit.executor.native.library import Library, Step, Work
 from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, Pack, Panels, Source
 from orebit.executor.native.products import Output, Product, Rescale, proven_pairs
 
+CSRC = Path(library.__file__).parent / "csrc"
+# Of the library, what products take.
+PRODUCT_SOURCES = ["product16.c", "tile16_*.c", "tile64.c", "pack16.c", "cpu.c", "runner.c"]
 SOURCES = {"float32": Source.FLOAT, "int32": Source.INT32, "int16": Source.INT16, "int8": Source.INT8}
+
+
+def build_emulated(folder: Path) -> Library | None:
+    """The products with AVX-512 and AMX instructions emulated in C; None without a C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return None
+    out = folder / "emulated.so"
+    sources = [str(path) for pattern in PRODUCT_SOURCES for path in sorted(CSRC.glob(pattern))]
+    header = Path(__file__).with_name("emulated_avx512.h")
+    flags = ["-O2", "-std=c11", "-ffp-contract=off", "-fPIC", "-pthread", "-shared", "-w"]
+    subprocess.run([compiler, *flags, f'-DOREBIT_EMULATION="{header}"', *sources, "-o", str(out)], check=True)
+    return Library(out)
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 from native_operands import (
     Packed,
+    build_emulated,
     digits_of,
     expected_float_product,
     exponents_of,
@@ -19,20 +22,38 @@ from numpy.typing import NDArray
 
 from orebit.errors import ExecutionError
 from orebit.executor.native.kernels import Digits, Instructions, Kernels
-from orebit.executor.native.library import Step, status
+from orebit.executor.native.library import Library, Step, status
 from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, MeasureExponents, measure_norms
 from orebit.executor.native.products import Output, Product, Rescale, proven_pairs
 
 NAN_BITS = 0x7FC00000
 
 
-@pytest.fixture(scope="module", params=list(Instructions))
+EMULATED = [Instructions.AVX512_VNNI, Instructions.AMX]
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    if platform.machine() != "x86_64":
+        pytest.skip("the kernels with emulated instructions are compiled on x86-64 only")
+    library = build_emulated(tmp_path_factory.mktemp("emulated"))
+    if library is None:
+        pytest.skip("there is no C compiler to build the emulated instructions with")
+    return library
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*Instructions, *(f"emulated {name}" for name in EMULATED)],
+)
 def kernels(request: pytest.FixtureRequest) -> Kernels:
+    if request.param.startswith("emulated"):
+        return Kernels(request.getfixturevalue("emulated"), Instructions(request.param.split()[1]))
     loaded = status()
     if loaded.library is None:
         pytest.skip(loaded.reason)
     try:
-        return Kernels(loaded.library, request.param)
+        return Kernels(loaded.library, Instructions(request.param))
     except ExecutionError as error:
         pytest.skip(str(error))
 
@@ -94,6 +115,8 @@ def test_small_digits_with_a_few_large_ones_cross_every_chunk_length(kernels: Ke
 
 def test_sums_beyond_one_carry_save_accumulation(kernels: Kernels) -> None:
     """At 15 bits without norms a chunk is 8 values, and 65,536 chunks are as many as two words hold."""
+    if "emulated" in kernels.library.path.name:
+        pytest.skip("half a million values a sum take the emulated instructions too long")
     k = 8 * 65536 + 24
     a = np.full((1, 2, k), 16383, dtype=np.int16)
     b = np.full((1, 3, k), -16383, dtype=np.int16)

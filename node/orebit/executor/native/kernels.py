@@ -16,6 +16,7 @@ class Instructions(enum.StrEnum):
     PORTABLE = "portable"
     AVX2 = "avx2"
     AVX512_VNNI = "avx512vnni"
+    AMX = "amx"
 
 
 class Digits(enum.StrEnum):
@@ -29,9 +30,11 @@ class Digits(enum.StrEnum):
     DOUBLE = "64"
 
 
-FEATURES = {Instructions.AVX2: 1, Instructions.AVX512_VNNI: 2}
+FEATURES = {Instructions.AVX2: 1, Instructions.AVX512_VNNI: 2, Instructions.AMX: 4}
 # Packing is bound by memory: wider vectors would not speed it up.
-PACKING = {Instructions.AVX512_VNNI: Instructions.AVX2}
+PACKING = {Instructions.AVX512_VNNI: Instructions.AVX2, Instructions.AMX: Instructions.AVX2}
+# Tiles are used for 16-bit digits; bytes and doubles go to the set below.
+BESIDE_TILES = {"orebit_product8", "orebit_product64"}
 
 
 def available(library: Library) -> tuple[Instructions, ...]:
@@ -63,7 +66,8 @@ class Kernels:
 
     def product(self, name: str) -> int:
         """The address of a product's kernel, by its name without suffix."""
-        return self.library.address(f"{name}_{self.instructions}")
+        besides = self.instructions is Instructions.AMX and name in BESIDE_TILES
+        return self.library.address(f"{name}_{Instructions.AVX512_VNNI if besides else self.instructions}")
 
     def packing(self, name: str) -> int:
         """The address of a kernel that packs or measures operands, by its name without suffix."""

@@ -10,6 +10,13 @@
 #define OREBIT_X86 0
 #endif
 
+/* Compilers that know AMX. */
+#if OREBIT_X86 && ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
+#define OREBIT_AMX 1
+#else
+#define OREBIT_AMX 0
+#endif
+
 #define OREBIT_EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a kernel's words, a packed layout or a function here changes its meaning. */

@@ -15,11 +15,13 @@
 /* The kernels of one instruction set, and the panels that its inner loop takes at once. */
 struct variant {
     rescale16 *rescale;
+    rescale64 *rescale64;
     int rows, columns;
     int bytes; /* of one digit */
     tile16 *tile16;
     tile8 *tile8;
     tile64 *tile64;
+    sums16 *sums16; /* for many panels at once */
 };
 
 /* Sums of several tiles: NARROW in lo alone, WIDE in lo and hi, FULL (more chunks than those hold) in `sums`. */
@@ -181,22 +183,6 @@ static void add_bias(const int64_t *w, float *x, int64_t row, const struct colum
     memcpy(x, bits, sizeof bits);
 }
 
-/* Longer sums than lo and hi hold: rounded one at a time, which the hardware does rightly. */
-static void rescale_full(const int64_t *sums, const int32_t *row_exponents, const struct columns16 *at,
-                         float *const *out) {
-    for (int r = 0; r < TILE_ROWS; r++) {
-        for (int c = 0; c < TILE_COLUMNS; c++) {
-            const int32_t scale = row_exponents[r] + at->exponent[c], half = scale >> 1;
-            const uint32_t bits[2] = {(uint32_t)(half + 127) << 23, (uint32_t)(scale - half + 127) << 23};
-            float power[2];
-            memcpy(power, bits, sizeof power);
-            out[r][c] = (float)sums[r * TILE_COLUMNS + c] * power[0] * power[1];
-            const bool finite = row_exponents[r] != NOT_FINITE && at->finite[c];
-            if (!finite) memcpy(&out[r][c], &(uint32_t){NAN_BITS}, sizeof(float));
-        }
-    }
-}
-
 static int64_t row_offset(const int64_t *w, int64_t batch, int64_t row) {
     return batch * w[P_OUT_BATCH] + grouped(row, w[P_ROW_GROUP], w[P_OUT_ROW_GROUP], w[P_OUT_ROW]);
 }
@@ -218,7 +204,7 @@ static void store_floats(const struct variant *variant, const int64_t *w, int64_
         if (direct) out[r] = rows + offsets[r] + at->offset;
     }
     if (t->kind == FULL) {
-        rescale_full(t->sums + tile * TILE, exponents, at, out);
+        variant->rescale64(t->sums + tile * TILE, exponents, at, out);
     } else {
         variant->rescale(t->lo + tile * TILE, t->kind == WIDE ? t->hi + tile * TILE : NULL, exponents, at, out);
     }
@@ -301,31 +287,73 @@ static void multiply_block(const struct variant *variant, const int64_t *w, stru
     }
 }
 
+#if OREBIT_AMX
+/* A block by `sums16`: a part of its rows and columns at a time. */
+static void multiply_many(const struct variant *variant, const int64_t *w, struct block at) {
+    _Alignas(64) int64_t sums[AMX_ROW_PANELS * AMX_COLUMN_PANELS * TILE];
+    const int64_t pairs = w[P_PAIRS];
+    const int16_t *a = address(w[P_A] + at.batch * w[P_A_BATCH]), *b = address(w[P_B] + at.batch * w[P_B_BATCH]);
+    struct columns16 columns;
+    struct tile_sums t = {.kind = FULL};
+    for (int64_t c = at.column; c < at.column_end; c += AMX_COLUMN_PANELS)
+        for (int64_t r = at.row; r < at.row_end; r += AMX_ROW_PANELS) {
+            const int64_t rows = at.row_end - r, wide = at.column_end - c;
+            const struct panels16 p = {a + r * pairs * 2 * TILE_ROWS, b + c * pairs * 2 * TILE_COLUMNS, pairs,
+                                       rows < AMX_ROW_PANELS ? (int)rows : AMX_ROW_PANELS,
+                                       wide < AMX_COLUMN_PANELS ? (int)wide : AMX_COLUMN_PANELS};
+            variant->sums16(&p, sums);
+            for (int j = 0; j < p.columns; j++) {
+                prepare_columns(w, at.batch, c + j, &columns);
+                for (int i = 0; i < p.rows; i++) {
+                    memcpy(t.sums, sums + (i * p.columns + j) * TILE, TILE * sizeof *sums);
+                    if (w[P_RESCALED]) store_floats(variant, w, at.batch, r + i, &columns, &t, 0);
+                    else store_integers(w, at.batch, r + i, &columns, &t, 0);
+                }
+            }
+        }
+}
+#endif
+
 static void multiply(const struct variant *variant, const int64_t *w, int64_t begin, int64_t end) {
     const int64_t row_panels = ceil_div(w[P_ROWS], TILE_ROWS), column_panels = ceil_div(w[P_COLUMNS], TILE_COLUMNS);
     struct tile_sums t;
     for (int64_t index = begin; index < end; index++) {
         const struct block at = block_at(w, index, row_panels, column_panels);
+#if OREBIT_AMX
+        if (variant->sums16 != NULL) {
+            multiply_many(variant, w, at);
+            continue;
+        }
+#endif
         const float *na = norms_at(w, P_A_NORMS, w[P_A_BATCH], at.batch, row_panels);
         const float *nb = norms_at(w, P_B_NORMS, w[P_B_BATCH], at.batch, column_panels);
         multiply_block(variant, w, at, na, nb, &t);
     }
 }
 
-#define KERNEL(NAME, SUFFIX, ...)                                                                                  \
-    OREBIT_EXPORT void orebit_##NAME##_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                  \
-        static const struct variant own = {.rescale = orebit_rescale16_##SUFFIX, __VA_ARGS__};                     \
+#define KERNEL(NAME, SUFFIX, RESCALE, ...)                                                                         \
+    OREBIT_EXPORT void orebit_##NAME##_##SUFFIX(const int64_t *args, int64_t begin, int64_t end) {                 \
+        static const struct variant own = {RESCALE, __VA_ARGS__};                                                  \
         multiply(&own, args, begin, end);                                                                          \
     }
 
-#define KERNELS(SUFFIX, ROWS, COLUMNS)                                                                             \
-    KERNEL(product16, SUFFIX, .tile16 = orebit_tile16_##SUFFIX, .rows = ROWS, .columns = COLUMNS, .bytes = 2)      \
-    KERNEL(product64, SUFFIX, .tile64 = orebit_tile64_##SUFFIX, .rows = 1, .columns = 1, .bytes = 8)
+#define KERNELS(SUFFIX, RESCALE, ROWS, COLUMNS)                                                                    \
+    KERNEL(product16, SUFFIX, RESCALE, .tile16 = orebit_tile16_##SUFFIX, .rows = ROWS, .columns = COLUMNS, .bytes = 2) \
+    KERNEL(product64, SUFFIX, RESCALE, .tile64 = orebit_tile64_##SUFFIX, .rows = 1, .columns = 1, .bytes = 8)
 
-KERNELS(portable, 2, 2)
-KERNEL(product8, portable, .tile8 = orebit_tile8_portable, .rows = 2, .columns = 2, .bytes = 1)
+#define PORTABLE .rescale = orebit_rescale16_portable, .rescale64 = orebit_rescale64_portable
+KERNELS(portable, PORTABLE, 2, 2)
+KERNEL(product8, portable, PORTABLE, .tile8 = orebit_tile8_portable, .rows = 2, .columns = 2, .bytes = 1)
+
 #if OREBIT_X86
-KERNELS(avx2, 1, 1)
-KERNELS(avx512vnni, 2, 2)
-KERNEL(product8, avx512vnni, .tile8 = orebit_tile8_avx512vnni, .rows = 2, .columns = 2, .bytes = 1)
+#define BY_AVX2 .rescale = orebit_rescale16_avx2, .rescale64 = orebit_rescale64_portable
+KERNELS(avx2, BY_AVX2, 1, 1)
+
+#define BY_AVX512 .rescale = orebit_rescale16_avx512vnni, .rescale64 = orebit_rescale64_avx512vnni
+KERNELS(avx512vnni, BY_AVX512, 2, 2)
+KERNEL(product8, avx512vnni, BY_AVX512, .tile8 = orebit_tile8_avx512vnni, .rows = 2, .columns = 2, .bytes = 1)
+#endif
+
+#if OREBIT_AMX
+KERNEL(product16, amx, BY_AVX512, .sums16 = orebit_sums16_amx)
 #endif

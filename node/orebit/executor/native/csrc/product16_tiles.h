@@ -26,6 +26,13 @@ typedef void tile64(const double *a, const double *b, int64_t k, double *sums);
 /* As tile16 with hi NULL, for panels of int8: lo = sums over `pairs` pairs, modulo 2^32. */
 typedef void tile8(const struct panels16 *p, int64_t pairs, int32_t *lo);
 
+/* Panels that sums16 takes in one call, at most. */
+#define AMX_ROW_PANELS 16
+#define AMX_COLUMN_PANELS 8
+
+/* The sums of [p->rows][p->columns] tiles over all of k. */
+typedef void sums16(const struct panels16 *p, int64_t *sums);
+
 /* One panel of columns, as the epilogue wants it. */
 struct columns16 {
     int64_t first, count, offset; /* `offset` is where the first column lies in a row of out */
@@ -39,9 +46,14 @@ struct columns16 {
 typedef void rescale16(const int32_t *lo, const int32_t *hi, const int32_t *row_exponents,
                        const struct columns16 *columns, float *const *out);
 
+/* The same from sums in int64, of any size. */
+typedef void rescale64(const int64_t *sums, const int32_t *row_exponents, const struct columns16 *columns,
+                       float *const *out);
+
 tile16 orebit_tile16_portable;
 rescale16 orebit_rescale16_portable;
 tile64 orebit_tile64_portable;
+rescale64 orebit_rescale64_portable;
 tile8 orebit_tile8_portable;
 #if OREBIT_X86
 tile16 orebit_tile16_avx2;
@@ -50,7 +62,11 @@ tile64 orebit_tile64_avx2;
 tile16 orebit_tile16_avx512vnni;
 rescale16 orebit_rescale16_avx512vnni;
 tile64 orebit_tile64_avx512vnni;
+rescale64 orebit_rescale64_avx512vnni;
 tile8 orebit_tile8_avx512vnni;
+#endif
+#if OREBIT_AMX
+sums16 orebit_sums16_amx;
 #endif
 
 #endif

@@ -1,16 +1,24 @@
-/* The int16 tile for AVX-512 VNNI: 8 rows by 32 columns, vpdpwssd with the pairs of A broadcast from memory. */
+/* The tiles for AVX-512 VNNI: 8 rows by 32 columns of int16 or int8, with A broadcast from memory; 4 by 16 doubles. */
 #include "product16_tiles.h"
 
 #if OREBIT_X86
 
-#include <immintrin.h>
 #include <stddef.h>
 
+#ifdef OREBIT_EMULATION
+#include OREBIT_EMULATION
+#else
+#include <immintrin.h>
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
-
 /* t += a pair of A, broadcast from memory, times pairs of B. From the intrinsic, compilers copy t about. */
 #define MULTIPLY_ADD(t, pair, right) __asm__("vpdpwssd %1%{1to16%}, %2, %0" : "+v"(t) : "m"(pair), "v"(right))
+/* t += four unsigned bytes of B times four signed ones of A, broadcast from memory. */
+#define MULTIPLY_ADD_BYTES(t, four, right) __asm__("vpdpbusd %1%{1to16%}, %2, %0" : "+v"(t) : "m"(four), "v"(right))
+/* A fused multiply-add is exact here: every sum is an integer below 2^53. */
+#define MULTIPLY_ADD_DOUBLES(t, left, right) __asm__("vfmadd231pd %1%{1to8%}, %2, %0" : "+v"(t) : "m"(left), "v"(right))
+#endif
+
+#define INLINE static inline __attribute__((always_inline)) TARGET
 
 /* `rows` and `columns` are constants where this is inlined: the accumulators stay in registers. */
 INLINE void run(const struct panels16 *p, int64_t chunks, int64_t pairs, int32_t *lo, int32_t *hi, const int rows,
@@ -59,9 +67,6 @@ TARGET void orebit_tile16_avx512vnni(const struct panels16 *p, int64_t chunks, i
         else run(p, chunks, pairs, lo, hi, 1, 1);
     }
 }
-
-/* t += four unsigned bytes of B times four signed ones of A, broadcast from memory. */
-#define MULTIPLY_ADD_BYTES(t, four, right) __asm__("vpdpbusd %1%{1to16%}, %2, %0" : "+v"(t) : "m"(four), "v"(right))
 
 /* For each row of a panel of A, -128 times the sum of its digits: what B + 128 instead of B adds to each sum. */
 INLINE void correct(const int32_t *a, int64_t groups, int32_t *rows) {
@@ -114,6 +119,23 @@ TARGET void orebit_tile8_avx512vnni(const struct panels16 *p, int64_t pairs, int
     }
 }
 
+TARGET void orebit_tile64_avx512vnni(const double *a, const double *b, int64_t k, double *sums) {
+    __m512d t[TILE_ROWS][2];
+    for (int r = 0; r < TILE_ROWS; r++) t[r][0] = t[r][1] = _mm512_setzero_pd();
+    for (int64_t i = 0; i < k; i++, a += TILE_ROWS, b += TILE_COLUMNS) {
+        const __m512d b0 = _mm512_loadu_pd(b), b1 = _mm512_loadu_pd(b + 8);
+#pragma GCC unroll 4
+        for (int r = 0; r < TILE_ROWS; r++) {
+            MULTIPLY_ADD_DOUBLES(t[r][0], a[r], b0);
+            MULTIPLY_ADD_DOUBLES(t[r][1], a[r], b1);
+        }
+    }
+    for (int r = 0; r < TILE_ROWS; r++) {
+        _mm512_storeu_pd(sums + r * TILE_COLUMNS, t[r][0]);
+        _mm512_storeu_pd(sums + r * TILE_COLUMNS + 8, t[r][1]);
+    }
+}
+
 INLINE __m512 power_of_two(__m512i e) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(e, _mm512_set1_epi32(127)), 23));
 }
@@ -131,18 +153,31 @@ INLINE __m512 widened(__m512i lo, __m512i hi) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
 }
 
+/* 16 rounded sums, rescaled to one row of results. */
+INLINE void rescale_row(__m512 x, int32_t row_exponent, const struct columns16 *columns, float *out) {
+    const __m512i eb = _mm512_loadu_si512(columns->exponent), finite = _mm512_loadu_si512(columns->finite);
+    const __m512i scale = _mm512_add_epi32(_mm512_set1_epi32(row_exponent), eb), half = _mm512_srai_epi32(scale, 1);
+    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, power_of_two(half)), power_of_two(_mm512_sub_epi32(scale, half)));
+    const __mmask16 keep = row_exponent == NOT_FINITE ? 0 : _mm512_test_epi32_mask(finite, finite);
+    const __m512 nan = _mm512_castsi512_ps(_mm512_set1_epi32(NAN_BITS));
+    _mm512_storeu_ps(out, _mm512_mask_blend_ps(keep, nan, y));
+}
+
 TARGET void orebit_rescale16_avx512vnni(const int32_t *lo, const int32_t *hi, const int32_t *row_exponents,
                                         const struct columns16 *columns, float *const *out) {
-    const __m512i eb = _mm512_loadu_si512(columns->exponent), finite = _mm512_loadu_si512(columns->finite);
-    const __m512 nan = _mm512_castsi512_ps(_mm512_set1_epi32(NAN_BITS));
     for (int r = 0; r < TILE_ROWS; r++) {
         const __m512i low = _mm512_load_si512(lo + r * TILE_COLUMNS);
         const __m512 x = hi == NULL ? _mm512_cvtepi32_ps(low) : widened(low, _mm512_load_si512(hi + r * TILE_COLUMNS));
-        const __m512i scale = _mm512_add_epi32(_mm512_set1_epi32(row_exponents[r]), eb);
-        const __m512i half = _mm512_srai_epi32(scale, 1);
-        const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, power_of_two(half)), power_of_two(_mm512_sub_epi32(scale, half)));
-        const __mmask16 keep = row_exponents[r] == NOT_FINITE ? 0 : _mm512_test_epi32_mask(finite, finite);
-        _mm512_storeu_ps(out[r], _mm512_mask_blend_ps(keep, nan, y));
+        rescale_row(x, row_exponents[r], columns, out[r]);
+    }
+}
+
+TARGET void orebit_rescale64_avx512vnni(const int64_t *sums, const int32_t *row_exponents,
+                                        const struct columns16 *columns, float *const *out) {
+    for (int r = 0; r < TILE_ROWS; r++) {
+        const __m256 low = _mm512_cvtepi64_ps(_mm512_loadu_si512(sums + r * TILE_COLUMNS));
+        const __m256 high = _mm512_cvtepi64_ps(_mm512_loadu_si512(sums + r * TILE_COLUMNS + 8));
+        rescale_row(_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1), row_exponents[r], columns, out[r]);
     }
 }
 

@@ -42,18 +42,22 @@ void orebit_tile8_portable(const struct panels16 *p, int64_t pairs, int32_t *lo)
     }
 }
 
+static float rescaled(int64_t sum, int32_t row_exponent, int32_t column_exponent, int finite) {
+    const int32_t scale = row_exponent + column_exponent, half = scale >> 1;
+    const uint32_t bits[2] = {(uint32_t)(half + 127) << 23, (uint32_t)(scale - half + 127) << 23}, nan_bits = NAN_BITS;
+    float power[2], nan;
+    memcpy(power, bits, sizeof power);
+    memcpy(&nan, &nan_bits, sizeof nan);
+    return row_exponent == NOT_FINITE || !finite ? nan : (float)sum * power[0] * power[1];
+}
+
 void orebit_rescale16_portable(const int32_t *lo, const int32_t *hi, const int32_t *row_exponents,
                                const struct columns16 *columns, float *const *out) {
     for (int i = 0; i < TILE; i++) {
         const int r = i / TILE_COLUMNS, c = i % TILE_COLUMNS;
         const int64_t sum =
             hi == NULL ? lo[i] : (int64_t)hi[i] * 65536 + ((uint32_t)lo[i] - ((uint32_t)hi[i] << 16));
-        const int32_t scale = row_exponents[r] + columns->exponent[c], half = scale >> 1;
-        const uint32_t bits[2] = {(uint32_t)(half + 127) << 23, (uint32_t)(scale - half + 127) << 23}, nan = NAN_BITS;
-        float power[2];
-        memcpy(power, bits, sizeof power);
-        out[r][c] = (float)sum * power[0] * power[1];
-        if (row_exponents[r] == NOT_FINITE || !columns->finite[c]) memcpy(&out[r][c], &nan, sizeof nan);
+        out[r][c] = rescaled(sum, row_exponents[r], columns->exponent[c], columns->finite[c] != 0);
     }
 }
 
@@ -63,4 +67,12 @@ void orebit_tile64_portable(const double *a, const double *b, int64_t k, double 
         for (int r = 0; r < TILE_ROWS; r++)
             for (int c = 0; c < TILE_COLUMNS; c++)
                 sums[r * TILE_COLUMNS + c] += a[i * TILE_ROWS + r] * b[i * TILE_COLUMNS + c];
+}
+
+void orebit_rescale64_portable(const int64_t *sums, const int32_t *row_exponents, const struct columns16 *columns,
+                               float *const *out) {
+    for (int i = 0; i < TILE; i++) {
+        const int r = i / TILE_COLUMNS, c = i % TILE_COLUMNS;
+        out[r][c] = rescaled(sums[i], row_exponents[r], columns->exponent[c], columns->finite[c] != 0);
+    }
 }

@@ -1,4 +1,4 @@
-/* The tile of doubles. Fused multiply-adds are exact here: every sum is an integer below 2^53. */
+/* The tile of doubles for AVX2. Fused multiply-adds are exact here: every sum is an integer below 2^53. */
 #include "product16_tiles.h"
 
 #if OREBIT_X86
@@ -27,25 +27,6 @@ __attribute__((target("avx2,fma"))) void orebit_tile64_avx2(const double *a, con
             _mm256_store_pd(sums + r * TILE_COLUMNS + 8 * half, t[r][0]);
             _mm256_store_pd(sums + r * TILE_COLUMNS + 8 * half + 4, t[r][1]);
         }
-    }
-}
-
-__attribute__((target("avx512f"))) void orebit_tile64_avx512vnni(const double *a, const double *b, int64_t k,
-                                                                 double *sums) {
-    __m512d t[TILE_ROWS][2];
-    for (int r = 0; r < TILE_ROWS; r++) t[r][0] = t[r][1] = _mm512_setzero_pd();
-    for (int64_t i = 0; i < k; i++, a += TILE_ROWS, b += TILE_COLUMNS) {
-        const __m512d b0 = _mm512_loadu_pd(b), b1 = _mm512_loadu_pd(b + 8);
-#pragma GCC unroll 4
-        for (int r = 0; r < TILE_ROWS; r++) {
-            const __m512d x = _mm512_set1_pd(a[r]);
-            MULTIPLY_ADD(t[r][0], x, b0);
-            MULTIPLY_ADD(t[r][1], x, b1);
-        }
-    }
-    for (int r = 0; r < TILE_ROWS; r++) {
-        _mm512_storeu_pd(sums + r * TILE_COLUMNS, t[r][0]);
-        _mm512_storeu_pd(sums + r * TILE_COLUMNS + 8, t[r][1]);
     }
 }
 
