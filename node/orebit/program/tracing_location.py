@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.fx.traceback as fx_traceback
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orebit.errors import TraceError
@@ -57,23 +58,32 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.latest = self._locate()
-        self._refuse_data_dependent(func, args)
+        if self._reads_constants(func, args):
+            with disable_proxy_modes_tracing():
+                return func(*args, **(kwargs or {}))
         site = self.sites.number(func, args, kwargs or {})
         fx_traceback.current_meta["custom"] = {META: self.latest} | ({} if site is None else {SITE: site})
         if func is RANDOM_FROM:
             return args[0].copy_(torch.randint(args[1], args[2], args[0].shape))
         return func(*args, **(kwargs or {}))
 
-    def _refuse_data_dependent(self, func: Any, args: tuple[Any, ...]) -> None:
+    def _reads_constants(self, func: Any, args: tuple[Any, ...]) -> bool:
+        """Whether an operation depends on data, but only on what is the same in every step.
+
+        Raises:
+            TraceError: when the data differs from step to step.
+        """
         reason = DATA_DEPENDENT.get(str(func)) or DATA_DEPENDENT.get(str(func).rsplit(".", 1)[0])
         if reason is None and str(func).startswith(("aten.index.Tensor", "aten.index_put")) and _has_mask(args[1]):
             reason = "the shape of a result depends on data (indexing by a mask)"
-        # What is computed from constants alone is the same in every step.
-        if reason is not None and any(self._origins.vary(tensor) for tensor in _tensors(args)):
+        if reason is None:
+            return False
+        if any(self._origins.vary(tensor) for tensor in _tensors(args)):
             raise TraceError(
                 f"{reason}: {func} at {self.latest}. A program is the same for all data: use torch.where or a"
                 " multiplication by a mask, and keep statistics as tensors"
             )
+        return True
 
     def _locate(self) -> str:
         node = torch._C._current_autograd_node()

@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch.nn.utils import clip_grad
 from torch.optim import _muon, radam
 
 from orebit.errors import TraceError
@@ -44,6 +45,8 @@ def plain_variants(optimizers: Optimizers) -> Iterator[None]:
             settings.update({key: False for key in VARIANTS if key in settings})
     with ExitStack() as patches:
         patches.enter_context(patch.object(_muon, "_zeropower_via_newtonschulz", _orthogonalised))
+        for name in ("_has_foreach_support", "_device_has_foreach_support"):
+            patches.enter_context(patch.object(clip_grad, name, lambda *_, **__: False))
         patches.enter_context(patch.object(radam, "_single_tensor_radam", _radam))
         yield
 
@@ -146,7 +149,7 @@ def _named(symbol: str, step: Any, beta: Any) -> Any:
         return OPERATORS[symbol](step, beta)
     operands = (formula_of(step), formula_of(beta))
     text = f"{symbol}({operands[0].text}, {operands[1].text})"
-    formula = Formula(text, None, symbol, operands, changes=True, reads=any(o.reads for o in operands))
+    formula = Formula(text, None, symbol, operands, changes=True, counts=True, reads=any(o.reads for o in operands))
     # Any value does, as long as no other number has it.
     value = float(step) * float(beta) / (7.0 if symbol == "warm-up" else 11.0)
     return TracedFloat.make(value, formula, step.table)

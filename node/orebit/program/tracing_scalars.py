@@ -71,13 +71,17 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Formula:
-    """A leaf, a literal, or an operator over formulas; `text` names it and is equal for equal ones."""
+    """A leaf, a literal, or an operator over formulas; `text` names it and is equal for equal ones.
+
+    It `changes` when it depends on the step, `counts` when it does so through a clock, `reads` when on tensors.
+    """
 
     text: str
     leaf: Setting | Clock | Read | float | None = None
     symbol: str = ""
     operands: tuple[Formula, ...] = ()
     changes: bool = False
+    counts: bool = False
     reads: bool = False
 
     @classmethod
@@ -87,7 +91,7 @@ class Formula:
             return cls(leaf.name, leaf, changes=leaf.scheduled)
         if isinstance(leaf, Clock):
             stride = "" if leaf.stride == 1 else f"{leaf.stride:g} * "
-            return cls(f"({stride}step + {leaf.first:g})", leaf, changes=True)
+            return cls(f"({stride}step + {leaf.first:g})", leaf, changes=True, counts=True)
         return cls(f"read {leaf.number}", leaf, reads=True) if isinstance(leaf, Read) else cls(repr(leaf), leaf)
 
     @classmethod
@@ -95,8 +99,8 @@ class Formula:
         """An operator applied; one operand is a change of sign."""
         texts = [operand.text for operand in operands]
         text = f"-{texts[0]}" if len(texts) == 1 else f"({texts[0]} {symbol} {texts[1]})"
-        changes, reads = (any(getattr(o, name) for o in operands) for name in ("changes", "reads"))
-        return cls(text, None, symbol, operands, changes, reads)
+        changes, counts, reads = (any(getattr(o, name) for o in operands) for name in ("changes", "counts", "reads"))
+        return cls(text, None, symbol, operands, changes, counts, reads)
 
     def evaluate(self, moment: Moment) -> float:
         """Its value in float64; only for one that reads no tensor."""
@@ -120,6 +124,11 @@ class Guard:
     left: Formula
     right: Formula
     outcome: bool
+
+    @property
+    def changes(self) -> bool:
+        """Whether it must hold in every step on its own."""
+        return self.left.changes or self.right.changes
 
     def refuse_other(self, moment: Moment) -> None:
         """Raises:
@@ -146,11 +155,6 @@ class ScalarTable:
     def formula(self, number: object) -> Formula | None:
         """The formula that made this number, or None."""
         return self.formulas.get(_bits(number)) if isinstance(number, float) else None
-
-    def tensor_of(self, number: TracedFloat) -> torch.Tensor | None:
-        """The tensor that a number is the very value of, or None."""
-        leaf = number.formula.leaf
-        return self.reads[leaf.number] if isinstance(leaf, Read) else None
 
     def leaf(self, leaf: Setting | Clock | Read, value: float, trial: int, place: int) -> TracedFloat:
         """A new TracedFloat near `value`; no other trial or place has the same."""
@@ -214,7 +218,7 @@ def _comparison(name: str, symbol: str) -> None:
         if not isinstance(other, float | int):
             return NotImplemented
         left, right = self.formula, formula_of(other)
-        if left.changes or right.changes or left.reads or right.reads:
+        if any(side.counts or side.reads for side in (left, right)):
             raise TraceError(
                 f"Python compares {left.text} {symbol} {right.text}, which differs from step to step, and a program is"
                 " the same in every step; use torch.where on tensors. Where a torch optimizer does so, take another:"

@@ -141,9 +141,9 @@ class WrittenStep:
 
 
 def number_as_tensor(value: Any) -> Any:
-    """A number that a step read out of a tensor and returns is that tensor again."""
+    """A number that a step returns, read out of a tensor or computed from such, as a tensor again."""
     if isinstance(value, TracedFloat):
-        return value.table.tensor_of(value)
+        return torch.full((), float(value))
     return torch.tensor(value) if isinstance(value, float) else value
 
 

@@ -23,6 +23,7 @@ from orebit.program.tracing_snapshot import restored
 from orebit.program.tracing_start import run_eagerly
 from orebit.program.tracing_steps import as_model, as_optimizers
 from orebit.strategy.assembly import Assembled, Batches, assemble
+from orebit.strategy.checking import refuse_difference
 
 Array = NDArray[Any]
 
@@ -55,7 +56,7 @@ class Training:
         checkpoint: steps between checkpoints; a quarter of `steps` when not given.
         bits: of the exact products, 4 to 22.
         schedule: hyper-parameters by name (`lr`, `momentum`, ...) of a round from 0, where not the optimizer's.
-        check: how many steps of the program are compared with torch's own before anything is posted.
+        check: how many steps of the program are compared with torch's own before anything is posted, 0 for none.
     """
 
     model: Any
@@ -79,6 +80,8 @@ class Training:
 
     def __post_init__(self) -> None:
         self.source = caller()
+        if not isinstance(self.check, int) or self.check < 0:
+            raise ConfigError(f"check = {self.check!r} of the training at {self.source} must be an integer from 0")
         if self.loss is None and self.step is None:
             raise ConfigError(f"the training at {self.source} needs a loss, or a step of its own")
         self.model = as_model(self.model, self.source)
@@ -225,6 +228,8 @@ def trace_training(training: Training) -> TracedTraining:
     _refuse_unknown_schedulers(training, stepped)
     batches = Batches(rows, batch_size, shuffle, training.steps * training.rounds)
     assembled = assemble(captured, dataset.columns, batches, training.bits, schedule)
+    if training.check:
+        refuse_difference(step, captured, dataset, batch_size, training.bits, schedule, training.check)
     return TracedTraining(
         training=training,
         average=average_program(assembled.program.specs(Source.STATE), training.shards, assembled.state_names),

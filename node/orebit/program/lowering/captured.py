@@ -17,7 +17,7 @@ from orebit.program.lowering.elementary import power
 from orebit.program.lowering.graph import lower_graph
 from orebit.program.lowering.tensor import Tensor
 from orebit.program.tracing import CapturedStep, location
-from orebit.program.tracing_scalars import Formula, Moment
+from orebit.program.tracing_scalars import Formula, Guard, Moment
 
 Array = NDArray[Any]
 TABLE = "table"
@@ -84,16 +84,27 @@ class Bindings:
             ConfigError: when the step would have been traced otherwise with them.
         """
         moment = Moment(settings, 0)
-        for guard in self._step.scalars.guards:
+        for guard in self._guards(changes=False):
             guard.refuse_other(moment)
         return [np.array(formula.evaluate(moment), np.float32) for formula in self._fixed.values()]
 
     def table(self, moments: Iterable[Moment]) -> list[Array]:
-        """The table for these steps, if there is one: computed in float64, rounded once."""
+        """The table for these steps, if there is one: computed in float64, rounded once.
+
+        Raises:
+            ConfigError: when the step would have been traced otherwise with their hyper-parameters.
+        """
         if not self._changing:
             return []
-        rows = [[formula.evaluate(moment) for formula in self._changing.values()] for moment in moments]
+        rows = []
+        for moment in moments:
+            for guard in self._guards(changes=True):
+                guard.refuse_other(moment)
+            rows.append([formula.evaluate(moment) for formula in self._changing.values()])
         return [np.array(rows, np.float64).astype(np.float32)]
+
+    def _guards(self, changes: bool) -> list[Guard]:
+        return [guard for guard in self._step.scalars.guards if guard.changes is changes]
 
     def _find_scalars(self) -> None:
         for node in self._step.graph.graph.nodes:
