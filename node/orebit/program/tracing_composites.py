@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
+
+from orebit.errors import TraceError
 
 aten = torch.ops.aten
 
@@ -77,13 +80,60 @@ def _gaussian_nll_loss(
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
-REPLACED: dict[Any, Callable[..., torch.Tensor]] = {
+class _Counts(torch.Tensor):
+    """Batch sizes: torch reads them as Python numbers, which a traced tensor refuses, so these are not traced."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is torch.Tensor.__getitem__:
+            with _disable_current_modes():
+                return args[0].as_subclass(torch.Tensor)[args[1]]
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+def _pack_padded_sequence(
+    tensor: torch.Tensor, lengths: torch.Tensor, batch_first: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The elements that exist, step by step: one indexing by constants, so lengths must be the same in every step."""
+    tensor = tensor.transpose(0, 1) if batch_first else tensor
+    known = lengths.tolist()
+    if known != sorted(known, reverse=True) or not known or known[-1] < 1:
+        raise TraceError("the lengths of a packed sequence must be positive and descend; give enforce_sorted=False")
+    sizes = [sum(length > step for length in known) for step in range(known[0])]
+    steps = torch.tensor([step for step, size in enumerate(sizes) for _ in range(size)])
+    rows = torch.tensor([row for size in sizes for row in range(size)])
+    with _disable_current_modes():
+        counts = torch.tensor(sizes).as_subclass(_Counts)
+    return tensor[steps, rows], counts
+
+
+def _pad_packed_sequence(
+    data: torch.Tensor, batch_sizes: torch.Tensor, batch_first: bool, padding: float, total_length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inverse: what does not exist reads a row of padding at the end."""
+    sizes = batch_sizes.tolist()
+    steps, width = max(len(sizes), total_length), sizes[0]
+    starts = [sum(sizes[:step]) for step in range(len(sizes))]
+    places = [
+        [starts[step] + row if step < len(sizes) and row < sizes[step] else len(data) for row in range(width)]
+        for step in range(steps)
+    ]
+    extended = torch.cat([data, torch.full_like(data[:1], padding)])
+    padded = extended[torch.tensor(places)]
+    lengths = torch.tensor([sum(size > row for size in sizes) for row in range(width)])
+    return padded.transpose(0, 1) if batch_first else padded, lengths
+
+
+REPLACED: dict[Any, Callable[..., Any]] = {
     functional.one_hot: _one_hot,
     functional.gaussian_nll_loss: _gaussian_nll_loss,
     torch.prod: _prod,
     torch.Tensor.prod: _prod,
     torch.cumprod: _cumprod,
     torch.Tensor.cumprod: _cumprod,
+    torch._VF._pack_padded_sequence: _pack_padded_sequence,
+    torch._VF._pad_packed_sequence: _pad_packed_sequence,
 }
 
 

@@ -74,14 +74,16 @@ def eye_m(lowering: Lowering, rows: int, columns: int, **_: Any) -> Tensor:
     return lowering.generate(lambda e: here(e.index(0), e.index(1)), (rows, columns), dtype)
 
 
-@lowers(aten.split_with_sizes.default, aten.split_with_sizes_copy.default)
+@lowers(
+    aten.split_with_sizes.default, aten.split_with_sizes_copy.default, aten.unsafe_split_with_sizes.default
+)
 def split_with_sizes(lowering: Lowering, a: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
     dim = axis(dim, len(a.shape))
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
     return [a.narrow(dim, start, 1, size) for start, size in zip(starts, sizes, strict=True)]
 
 
-@lowers(aten.split.Tensor, aten.split_copy.Tensor)
+@lowers(aten.split.Tensor, aten.split_copy.Tensor, aten.unsafe_split.Tensor)
 def split(lowering: Lowering, a: Tensor, size: int, dim: int = 0) -> list[Tensor]:
     extent = a.shape[axis(dim, len(a.shape))]
     sizes = [min(size, extent - start) for start in range(0, extent, size)]

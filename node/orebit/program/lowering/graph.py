@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 from orebit.errors import OrebitError, TraceError
 from orebit.program.lowering.context import Lowering
 from orebit.program.lowering.registry import LOWERINGS
+from orebit.program.lowering.sharing import share
 from orebit.program.lowering.tensor import Tensor
 from orebit.program.lowering.views import program_type
 from orebit.program.tracing_randomness import site_of
@@ -28,7 +29,6 @@ ADVICE = {
     "_aa": "interpolate without antialias, after an average pool",
     "ctc_loss": "align targets and outputs beforehand and use cross_entropy",
     "fractional_max_pool": "use max_pool with a fixed stride",
-    "max_unpool": "use upsampling or a transposed convolution",
 }
 
 
@@ -57,6 +57,7 @@ def lower_graph(
     Raises:
         TraceError: for an operation without a lowering; names it, its place, and what to use instead.
     """
+    share(graph)
     made: dict[fx.Node, Any] = {}
     remaining = iter(inputs)
     *_, output = graph.graph.nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from orebit.errors import TraceError
 from orebit.numerics.types import DType
+from orebit.program.expression import Scalar
 from orebit.program.index_map import AxisMap
 from orebit.program.lowering.context import Lowering, axis
 from orebit.program.lowering.registry import lowers
@@ -234,34 +236,41 @@ def new_empty_strided(lowering: Lowering, a: Tensor, shape: Sequence[int], strid
     return lowering.full(shape, 0, a.dtype)
 
 
+# Operands of one map that concatenates; more parts are put together in several layers.
+PARTS = 16
+
+
 @lowers(aten.cat.default)
 def cat(lowering: Lowering, parts: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Concatenation by select on the own index: padding would quantise nothing but add signed zeros."""
     parts = [part for part in parts if part.shape != (0,)]
     dim = axis(dim, len(parts[0].shape))
-    joined = parts[0]
-    for part in parts[1:]:
-        joined = _join(lowering, joined, part, dim)
-    return joined
+    while len(parts) > 1:
+        parts = [_join(lowering, parts[k : k + PARTS], dim) for k in range(0, len(parts), PARTS)]
+    return parts[0]
 
 
-def _join(lowering: Lowering, a: Tensor, b: Tensor, dim: int) -> Tensor:
-    edge = a.shape[dim]
-    shape = (*a.shape[:dim], edge + b.shape[dim], *a.shape[dim + 1 :])
-    # Both are read beyond their ends, where the fill stands and the select does not look.
-    return lowering.map(
-        lambda x, y: x.builder.index(dim).lt(edge).select(x, y),
-        _stretched(lowering, a, dim, 0, shape),
-        _stretched(lowering, b, dim, -edge, shape),
-        dtype=a.dtype,
-        shape=shape,
-    )
+def _join(lowering: Lowering, parts: Sequence[Tensor], dim: int) -> Tensor:
+    if len(parts) == 1:
+        return parts[0]
+    dtype = lowering.result_type or parts[0].dtype
+    ends = list(accumulate(part.shape[dim] for part in parts))
+    shape = (*parts[0].shape[:dim], ends[-1], *parts[0].shape[dim + 1 :])
+
+    def chosen(*scalars: Scalar) -> Scalar:
+        converted = [scalar.to_f32() if dtype.is_float else scalar for scalar in scalars]
+        place, result = scalars[0].builder.index(dim), converted[-1]
+        for end, scalar in zip(reversed(ends[:-1]), reversed(converted[:-1]), strict=True):
+            result = place.lt(end).select(scalar, result)
+        return result
+
+    # Each is read beyond its ends, where the select does not look.
+    views = [_stretched(part, dim, part.shape[dim] - end, shape) for part, end in zip(parts, ends, strict=True)]
+    return lowering.map(chosen, *views, dtype=dtype, shape=shape)
 
 
-def _stretched(lowering: Lowering, part: Tensor, dim: int, start: int, shape: tuple[int, ...]) -> Tensor:
-    whole = lowering.materialise(part)
-    base = Tensor.of(whole.value, part.shape)
-    if base.shape[dim] == 1:  # extent 1 repeats instead of reading its fill, which is as good
-        return base.expand(shape)
-    view = base.narrow(dim, start, 1, shape[dim])
+def _stretched(part: Tensor, dim: int, start: int, shape: tuple[int, ...]) -> Tensor:
+    if part.shape[dim] == 1:  # extent 1 repeats instead of reading its fill, which is as good
+        return part.without_axis(dim).with_axis(dim).expand(shape)
+    view = part.narrow(dim, start, 1, shape[dim])
     return Tensor(view.value, view.source, view.axes, shape)
