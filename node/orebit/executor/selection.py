@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import cast
 
+import platformdirs
 import structlog
 
 from orebit.errors import ConformanceError, ExecutionError, StorageError
@@ -89,24 +91,10 @@ def write_ruled_out(folder: Path, reasons: Mapping[str, str]) -> None:
         ) from error
 
 
-def choose(folder: Path) -> tuple[str, Factory]:
-    """The fastest executor that this machine has and no diagnosis has ruled out, with its name.
-
-    Raises:
-        Unavailable: when none is left.
-    """
-    ruled_out = read_ruled_out(folder)
-    for name in EXECUTORS:
-        if name not in ruled_out:
-            try:
-                return name, load(name)
-            except Unavailable:
-                continue  # the next slower one; the last is always there
-    raise Unavailable(
-        "Every executor of this machine computes wrong bits: "
-        + "; ".join(ruled_out.values())
-        + ". Repair the machine, then run `orebit doctor` again."
-    )
+def record_folder() -> Path:
+    """Where the record is: OREBIT_HOME, else the user's data folder."""
+    named = os.environ.get("OREBIT_HOME")
+    return Path(named).expanduser() if named else platformdirs.user_data_path("orebit")
 
 
 def choose_executor(program: Program, steps: int) -> Factory:
@@ -114,13 +102,22 @@ def choose_executor(program: Program, steps: int) -> Factory:
     conformance vectors in this process; one that does not is passed over with a line in the log."""
     descriptors = program.descriptors
     positions = sum(prod(descriptors[node.descriptor].space) for node in program.nodes)
-    return ReferenceExecutor if positions * steps < WORTH_COMPILING else _conforming()
+    return ReferenceExecutor if positions * steps < WORTH_COMPILING else conforming(record_folder())
 
 
 @functools.cache
-def _conforming() -> Factory:
+def conforming(folder: Path) -> Factory:
+    """The fastest executor that the record in `folder` does not rule out and that passes the vectors here.
+
+    Raises:
+        Unavailable: when none is left.
+        StorageError: when the record cannot be read.
+    """
+    ruled_out = read_ruled_out(folder)
     for name in EXECUTORS:
         try:
+            if name in ruled_out:
+                raise Unavailable(f"`orebit doctor` ruled it out: {ruled_out[name]}")
             factory = load(name)
             if name != REFERENCE:
                 run_conformance(factory)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,18 @@ import torch
 
 from orebit.errors import StorageError
 from orebit.executor import diagnosis, selection
+from orebit.executor.conformance import Factory
 from orebit.executor.diagnosis import diagnose, examine, measure
 from orebit.executor.reference import ReferenceExecutor
-from orebit.executor.selection import RECORD, Unavailable, choose, load, read_ruled_out, write_ruled_out
+from orebit.executor.selection import (
+    RECORD,
+    Unavailable,
+    choose_executor,
+    conforming,
+    load,
+    read_ruled_out,
+    write_ruled_out,
+)
 from orebit.executor.standard import standard_programs
 from orebit.executor.storage import Given
 from orebit.program.descriptor import Kind
@@ -64,32 +74,60 @@ def test_a_crash_or_a_hang_is_a_fault_at_the_vector_it_was_at(monkeypatch: pytes
     script = 'import os, sys, time; print(\'{"at": "FMUL"}\', flush=True); '
     for ending, timeout, fault in (
         ("os.kill(os.getpid(), 4)", 30.0, "SIGILL"),
-        ("time.sleep(60)", 1.0, "still at it after 1 s"),
+        ("time.sleep(60)", 5.0, "still at it after 5 s"),
         ("sys.exit('torn')", 30.0, "exit code 1: torn"),
     ):
-        monkeypatch.setattr(diagnosis, "_command", lambda name, end=ending: ["python3", "-c", script + end])
+        monkeypatch.setattr(
+            diagnosis, "_command", lambda name, end=ending: [sys.executable, "-I", "-S", "-c", script + end]
+        )
         found = diagnose("fused", timeout)
         assert found.operation == "FMUL" and fault in found.fault and not found.works
 
 
-def test_what_is_ruled_out_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "_MODULES", {"fused": ("orebit.executor.reference", "ReferenceExecutor")})
+@pytest.fixture
+def two_executors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A fast one that is never wrong, and the reference one."""
+    monkeypatch.setattr(selection, "_MODULES", {"fused": (__name__, "Right")})
     monkeypatch.setattr(selection, "EXECUTORS", ("fused", "reference"))
-    assert choose(tmp_path)[0] == "fused" and read_ruled_out(tmp_path) == {}
+    conforming.cache_clear()
+    yield
+    conforming.cache_clear()
+
+
+class Right(ReferenceExecutor):
+    pass
+
+
+def test_what_is_ruled_out_is_not_chosen(tmp_path: Path, two_executors: None) -> None:
+    def chosen() -> Factory:
+        conforming.cache_clear()
+        return conforming(tmp_path)
+
+    assert chosen().__name__ == "Right" and read_ruled_out(tmp_path) == {}
     write_ruled_out(tmp_path, {"fused": "FADD: wrong"})
-    assert choose(tmp_path) == ("reference", ReferenceExecutor)
+    assert chosen() is ReferenceExecutor
     write_ruled_out(tmp_path, {"fused": "FADD: wrong", "reference": "FMUL: wrong"})
-    with pytest.raises(Unavailable, match="FADD: wrong; FMUL: wrong"):
-        choose(tmp_path)
+    with pytest.raises(Unavailable, match="orebit doctor"):
+        chosen()
     write_ruled_out(tmp_path, {})
-    assert choose(tmp_path)[0] == "fused"
+    assert chosen().__name__ == "Right"
+
+
+def test_the_record_is_looked_for_in_the_home(
+    tmp_path: Path, two_executors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OREBIT_HOME", str(tmp_path))
+    monkeypatch.setattr(selection, "WORTH_COMPILING", 0)
+    write_ruled_out(tmp_path, {"fused": "FADD: wrong"})
+    _, program, _ = next(standard_programs())
+    assert choose_executor(program, 1) is ReferenceExecutor
 
 
 def test_a_record_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for text in ("{", "[]", '{"ruled_out": 3}', "{}"):
         (tmp_path / RECORD).write_text(text)
         with pytest.raises(StorageError, match="orebit doctor"):
-            choose(tmp_path)
+            conforming(tmp_path)
 
 
 def test_standard_programs_keep_their_state_finite() -> None:

@@ -180,19 +180,18 @@ def test_a_state_of_another_shape_is_refused() -> None:
 
 
 def test_long_runs_are_fused_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "_conforming", lambda: FusedExecutor)
+    monkeypatch.setattr(selection, "conforming", lambda folder: FusedExecutor)
     assert selection.choose_executor(decay(100), 10) is ReferenceExecutor
     assert selection.choose_executor(decay(1 << 20), 1000) is FusedExecutor
 
 
-def test_an_executor_with_a_wrong_bit_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_with_a_wrong_bit_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def wrong(factory: Factory) -> None:
         raise ConformanceError(f"{factory} is wrong")
 
     monkeypatch.setattr(selection, "run_conformance", wrong)
-    selection._conforming.cache_clear()
-    assert selection._conforming() is ReferenceExecutor
-    selection._conforming.cache_clear()
+    assert selection.conforming(tmp_path) is ReferenceExecutor
+    selection.conforming.cache_clear()
 
 
 def test_machine_code_has_no_fused_multiply_add() -> None:
