@@ -30,6 +30,8 @@ PLAIN: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
     "2d_pointwise": (F.conv2d, (2, 12, 4, 4), (5, 12, 1, 1), {"stride": 2}),
     "2d_few_channels": (F.conv2d, (2, 1, 6, 6), (4, 1, 3, 3), {"stride": 2}),
     "2d_one_column": (F.conv2d, (2, 4, 5, 1), (4, 4, 3, 3), {"padding": 1}),
+    "2d_stride_dilation": (F.conv2d, (2, 3, 9, 8), (4, 3, 3, 3), {"stride": 2, "dilation": (2, 1), "padding": 1}),
+    "2d_stride_beyond_kernel": (F.conv2d, (2, 5, 8, 7), (4, 5, 2, 1), {"stride": 3, "padding": (1, 0)}),
     "3d": (F.conv3d, (2, 2, 4, 5, 4), (3, 2, 2, 3, 2), {"padding": 1}),
     "3d_stride_groups": (F.conv3d, (1, 4, 5, 5, 4), (4, 2, 3, 2, 3), {"stride": 2, "padding": 1, "groups": 2}),
 }
@@ -89,6 +91,13 @@ def test_nothing_is_unfolded() -> None:
     """No node is larger than the input or the output: what im2col would copy is an index map."""
     program = agrees(lambda x, w: F.conv2d(x, w, padding=2), (2, 4, 8, 8), (4, 4, 5, 5))
     assert max(program.descriptor(number).size for number in program.operations) == 2 * 4 * 8 * 8
+
+
+def test_no_product_is_with_a_zero_between_strides() -> None:
+    """The gradient of an input through stride 2 contracts 2 x 2 kernel positions of 4 x 4, not all of them."""
+    program = agrees(lambda x, w: F.conv2d(x, w, stride=2, padding=1), (2, 8, 8, 8), (6, 8, 4, 4))
+    nodes = [program.descriptor(number) for number in program.operations]
+    assert {node.reduction for node in nodes if node.kind is Kind.DOT} == {(8, 4, 4), (6, 2, 2), (2, 4, 4)}
 
 
 def test_small_channels_keep_their_digits() -> None:

@@ -7,11 +7,13 @@ weights; in the weight's gradient, which contracts samples, to a channel on both
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
+from orebit.program.descriptor import MAX_RANK
 from orebit.program.index_map import AxisMap
 from orebit.program.lowering import exact
 from orebit.program.lowering.context import Lowering
@@ -82,13 +84,13 @@ def _factor(tensor: Tensor, axes: Sequence[AxisMap], *own: int) -> Factor:
     return Factor(tensor, tuple(axes), tuple(k for k in range(len(tensor.shape)) if k not in own))
 
 
-def _weight(lowering: Lowering, space: Space, w: Tensor, geometry: Geometry, channel: str) -> Factor:
+def _weight(
+    lowering: Lowering, space: Space, w: Tensor, geometry: Geometry, channel: str, kernel: Sequence[AxisMap]
+) -> Factor:
     """The weight as [group, o, c, *k], with an exponent for each group and position on `channel`."""
     shape = (geometry.groups, w.shape[0] // geometry.groups, *w.shape[1:])
     named = [space.axis(**{name: 1}) for name in ("group", "o", "c")]
-    return _factor(
-        lowering.reshape(w, shape), [*named, *_places(space, "k", len(shape) - 3)], 0, 1 if channel == "o" else 2
-    )
+    return _factor(lowering.reshape(w, shape), [*named, *kernel], 0, 1 if channel == "o" else 2)
 
 
 def forward(lowering: Lowering, x: Tensor, w: Tensor, extents: Sequence[int], geometry: Geometry) -> Tensor:
@@ -99,7 +101,7 @@ def forward(lowering: Lowering, x: Tensor, w: Tensor, extents: Sequence[int], ge
         {"c": inputs, **_named("k", w.shape[2:])},
     )
     source = [space.axis(n=1), space.axis(group=inputs, c=1), *_windows(space, geometry)]
-    weight = _weight(lowering, space, w, geometry, "o")
+    weight = _weight(lowering, space, w, geometry, "o", _places(space, "k", len(extents)))
     made = contract(lowering, space, _factor(x, source, 0), weight)
     return Tensor.of(made.value, (x.shape[0], w.shape[0], *extents))
 
@@ -107,16 +109,87 @@ def forward(lowering: Lowering, x: Tensor, w: Tensor, extents: Sequence[int], ge
 def adjoint(lowering: Lowering, dy: Tensor, w: Tensor, extents: Sequence[int], geometry: Geometry) -> Tensor:
     """x[n, c, i] = sum of dy[n, o, y] w[o, c, k] over o and k, where i = window(y, k); `extents` are those of x."""
     outputs, inputs = w.shape[0] // geometry.groups, w.shape[1]
+    axes = _adjoint_axes(w.shape[2:], extents, geometry)
+    # Places inside a stride stand beside the channels: the others are then one run of the output.
+    inside = {name: extent for axis in axes for name, extent in axis.inside.items()}
+    blocks = {name: extent for axis in axes for name, extent in axis.blocks.items()}
     space = Space(
-        {"n": dy.shape[0], **_channels(geometry, c=inputs), **_named("i", extents)},
-        {"o": outputs, **_named("k", w.shape[2:])},
+        {"n": dy.shape[0], **_channels(geometry), **inside, "c": inputs, **blocks},
+        {"o": outputs, **{name: extent for axis in axes for name, extent in axis.taps.items()}},
     )
-    settings = zip(geometry.stride, geometry.padding, geometry.dilation, strict=True)
-    places = [space.axis(p, s, **{f"i{k}": 1, f"k{k}": -d}) for k, (s, p, d) in enumerate(settings)]
-    source = [space.axis(n=1), space.axis(group=outputs, o=1), *places]
-    weight = _weight(lowering, space, w, geometry, "c")
-    made = contract(lowering, space, _factor(dy, source, 0), weight)
-    return Tensor.of(made.value, (dy.shape[0], geometry.groups * inputs, *extents))
+    source = [space.axis(n=1), space.axis(group=outputs, o=1), *(axis.place(space) for axis in axes)]
+    kernel = [axis.kernel(space) for axis in axes]
+    made = contract(lowering, space, _factor(dy, source, 0), _weight(lowering, space, w, geometry, "c", kernel))
+    return _joined(lowering, made, (dy.shape[0], geometry.groups * inputs, *extents), axes)
+
+
+def _joined(lowering: Lowering, made: Tensor, shape: Sequence[int], axes: Sequence[_AdjointAxis]) -> Tensor:
+    """[n, group, inside..., c, blocks...] as [n, channels, positions...]."""
+    split = [k for k, axis in enumerate(axes) if axis.inside]
+    if not split:
+        return Tensor.of(made.value, shape)
+    lead = len(made.shape) - len(axes) - len(split) - 1
+    order = [*range(lead), lead + len(split)]
+    for k in range(len(axes)):
+        order.append(lead + len(split) + 1 + k)
+        if k in split:
+            order.append(lead + split.index(k))
+    blocks = made.shape[len(made.shape) - len(axes) :]
+    merged = [block * prod(axis.inside.values()) for block, axis in zip(blocks, axes, strict=True)]
+    whole = lowering.reshape(made.permute(order), (*shape[:2], *merged))
+    for k, (axis, extent) in enumerate(zip(axes, shape[2:], strict=True)):
+        if whole.shape[2 + k] > extent:
+            whole = whole.narrow(2 + k, axis.before, 1, extent)
+    return whole
+
+
+@dataclass(frozen=True)
+class _AdjointAxis:
+    """One spatial axis of the adjoint: its axes of the space (strides, places inside a stride, kernel positions), and
+    where they read dy and the kernel. `before` more positions are made in front than are wanted, and perhaps some
+    behind.
+    """
+
+    blocks: dict[str, int]
+    inside: dict[str, int]
+    taps: dict[str, int]
+    place: Callable[[Space], AxisMap]
+    kernel: Callable[[Space], AxisMap]
+    before: int = 0
+
+
+def _adjoint_axes(kernel: Sequence[int], extents: Sequence[int], geometry: Geometry) -> list[_AdjointAxis]:
+    settings = zip(kernel, extents, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    every = [list(each) for each in settings]
+    split = [s > 1 and d == 1 for *_, s, _, d in every]
+    if len(_channels(geometry, c=1)) + 1 + len(every) + sum(split) > MAX_RANK:
+        split = [False] * len(every)
+    make = [_strided if divided else _plain for divided in split]
+    return [function(k, *each) for k, (function, each) in enumerate(zip(make, every, strict=True))]
+
+
+def _plain(k: int, taps: int, extent: int, stride: int, padding: int, dilation: int) -> _AdjointAxis:
+    """Position i takes from y = (i + padding - dilation * k) / stride, where that is whole."""
+    return _AdjointAxis(
+        {f"i{k}": extent},
+        {},
+        {f"k{k}": taps},
+        lambda space: space.axis(padding, stride, **{f"i{k}": 1, f"k{k}": -dilation}),
+        lambda space: space.axis(**{f"k{k}": 1}),
+    )
+
+
+def _strided(k: int, taps: int, extent: int, stride: int, padding: int, dilation: int) -> _AdjointAxis:
+    """Position i + padding = stride * m + r takes from y = m - t only, with kernel position stride * t + r: no product
+    is with one of the zeros that a stride leaves between outputs."""
+    return _AdjointAxis(
+        {f"m{k}": -(-(extent + padding) // stride)},
+        {f"r{k}": stride},
+        {f"t{k}": -(-taps // stride)},
+        lambda space: space.axis(**{f"m{k}": 1, f"t{k}": -1}),
+        lambda space: space.axis(**{f"r{k}": 1, f"t{k}": stride}),
+        padding,
+    )
 
 
 def weight_gradient(lowering: Lowering, x: Tensor, dy: Tensor, kernel: Sequence[int], geometry: Geometry) -> Tensor:
