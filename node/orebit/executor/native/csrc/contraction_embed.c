@@ -55,6 +55,7 @@ static int64_t get(const void *source, int64_t type, int64_t at) {
 
 static int64_t position(const struct embedding *e, int64_t j) {
     const int64_t p = e->start + e->step * j;
+    if (e->phases == 1) return p * e->unit;
     return p / e->phases * e->unit + p % e->phases * e->phase_step;
 }
 
@@ -85,23 +86,24 @@ AVX2 static int64_t place_vectors(const struct embedding *e, const int32_t *a, c
                                   int64_t count, int16_t *row) {
     if (e->step != 1 || e->phases > 2 || e->target_type != TYPE_I16) return 0;
     const __m256i apart = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m128i gather = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13);
+    const int64_t ahead = 8 / e->phases * e->unit;
+    int16_t *first = row + position(e, j), *second = e->phases == 2 ? row + position(e, j + 1) : first + ahead / 2;
     int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
+    for (; i + 8 <= count; i += 8, first += ahead, second += ahead) {
         const __m256i x = _mm256_loadu_si256((const void *)(a + i)), y = _mm256_loadu_si256((const void *)(b + i));
         __m256i both = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
         if (e->phases == 2) both = _mm256_permutevar8x32_epi32(both, apart);
         __m128i low = _mm256_castsi256_si128(both), high = _mm256_extracti128_si256(both, 1);
-        int16_t *first = row + position(e, j + i), *second = row + position(e, j + i + e->phases / 2);
         if (e->unit == 2) {
             _mm_storeu_si128((void *)first, low);
-            _mm_storeu_si128((void *)(e->phases == 2 ? second : first + 8), high);
+            _mm_storeu_si128((void *)second, high);
             continue;
         }
-        const __m128i gather = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13);
         low = _mm_shuffle_epi8(low, gather);
         high = _mm_shuffle_epi8(high, gather);
         _mm_storel_epi64((void *)first, low);
-        _mm_storel_epi64((void *)(e->phases == 2 ? second : first + 4), high);
+        _mm_storel_epi64((void *)second, high);
     }
     return i;
 }

@@ -2,18 +2,10 @@
  *
  * A pair's sum of squares is at most 2^31, as unsigned; it is rounded up to units of 16, so that 8 pairs fit int32. Sums
  * of 8 pairs are added up as floats, and the result is raised by more than all their roundings can have taken. */
+#include "contraction_norms.h"
 #include "contraction_pack.h"
-#include "orebit.h"
-#include "product16.h"
 
 #include <math.h>
-
-#if OREBIT_X86
-#include <immintrin.h>
-#endif
-
-#define BLOCK_PAIRS 8
-#define BLOCKS 3
 
 static float larger(float a, float b) { return a > b ? a : b; }
 
@@ -42,40 +34,30 @@ static void norms_singly(const int16_t *panel, int64_t lanes, int64_t pairs, flo
 }
 
 #if OREBIT_X86
-/* `step` vectors make a pair of 16 lanes, or one vector two pairs of 4 lanes, whose halves are added. */
-__attribute__((target("avx2"))) static void norms_avx2(const int16_t *panel, int64_t lanes, int64_t pairs,
-                                                       float *most) {
+/* `columns` vectors make a pair of 16 lanes, or one vector two pairs of 4 lanes, whose halves are added. */
+AVX2 static void norms_avx2(const int16_t *panel, int64_t lanes, int64_t pairs, float *most) {
     const int64_t columns = lanes == TILE_ROWS ? 1 : 2, steps = BLOCK_PAIRS * lanes * 2 / (16 * columns);
-    const __m256i one = _mm256_set1_epi32(1);
-    __m256 best[NORMS];
-    for (int i = 0; i < NORMS; i++) best[i] = _mm256_setzero_ps();
+    struct norm_vectors found = no_norms();
     for (int64_t v = 0; v < columns; v++) {
-        __m256 total = _mm256_setzero_ps(), two = total, four = total;
+        struct norm_sums sums = no_sums();
         const __m256i *at = (const __m256i *)panel + v;
         for (int64_t block = 0; block < pairs / BLOCK_PAIRS; block++) {
             __m256i sum = _mm256_setzero_si256();
             for (int64_t i = 0; i < steps; i++, at += columns) {
-                const __m256i x = _mm256_loadu_si256(at);
-                sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_srli_epi32(_mm256_madd_epi16(x, x), 4), one));
+                sum = _mm256_add_epi32(sum, norm_squares(_mm256_loadu_si256(at)));
             }
             if (columns == 1) sum = _mm256_add_epi32(sum, _mm256_permute2x128_si256(sum, sum, 1));
-            const __m256 eight = _mm256_cvtepi32_ps(sum);
-            two = block % 2 == 0 ? eight : _mm256_add_ps(two, eight);
-            four = block % 4 == 0 ? eight : _mm256_add_ps(four, eight);
-            total = _mm256_add_ps(total, eight);
-            best[0] = _mm256_max_ps(best[0], eight);
-            best[1] = _mm256_max_ps(best[1], two);
-            best[2] = _mm256_max_ps(best[2], four);
+            join_block(&found, &sums, sum, block);
         }
-        best[3] = _mm256_max_ps(best[3], total);
+        found.best[BLOCKS] = _mm256_max_ps(found.best[BLOCKS], sums.total);
     }
-    for (int i = 0; i < NORMS; i++) {
-        float each[8];
-        _mm256_storeu_ps(each, best[i]);
-        for (int j = 0; j < 8; j++) most[i] = larger(most[i], each[j]);
-    }
+    greatest(&found, most);
 }
 #endif
+
+void contraction_norms_of(const float *most, int64_t pairs, float *norms) {
+    for (int i = 0; i < NORMS; i++) norms[i] = upper(most[i], pairs / BLOCK_PAIRS);
+}
 
 void contraction_norms(const int16_t *panel, int64_t lanes, int64_t pairs, float *norms) {
     float most[NORMS] = {0};
@@ -88,5 +70,5 @@ void contraction_norms(const int16_t *panel, int64_t lanes, int64_t pairs, float
 #else
     norms_singly(panel, lanes, pairs, most);
 #endif
-    for (int i = 0; i < NORMS; i++) norms[i] = upper(most[i], pairs / BLOCK_PAIRS);
+    contraction_norms_of(most, pairs, norms);
 }

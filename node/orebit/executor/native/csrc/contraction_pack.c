@@ -1,6 +1,7 @@
 /* Packing for exact products. See contraction_pack.h for what is read and where it goes. */
 #include "contraction_pack.h"
 
+#include "contraction_norms.h"
 #include "contraction_quantise.h"
 #include "orebit.h"
 #include "product16.h"
@@ -245,6 +246,50 @@ static bool pack_vectors(const struct contraction_side *side, const struct lanes
 }
 #endif
 
+#if OREBIT_X86
+/* A panel of 16 lanes in two runs of pairs that lie side by side, copied whole, with its norms. */
+AVX2 static void copy_panel(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
+                            int16_t *panel, float *norms) {
+    const int16_t *left = (const int16_t *)side->source + lanes->start[0];
+    const int16_t *right = (const int16_t *)side->source + lanes->start[RUN];
+    struct norm_vectors found = no_norms();
+    struct norm_sums a = no_sums(), b = no_sums();
+    const int64_t pairs = (to - from) / 2;
+    __m256i *at = (__m256i *)panel;
+    for (int64_t block = 0; block * BLOCK_PAIRS < pairs; block++) {
+        const int64_t end = (block + 1) * BLOCK_PAIRS < pairs ? (block + 1) * BLOCK_PAIRS : pairs;
+        __m256i x = _mm256_setzero_si256(), y = x;
+        for (int64_t p = block * BLOCK_PAIRS; p < end; p++, at += 2) {
+            const int64_t depth = side->depth_offsets[from + 2 * p];
+            const __m256i l = _mm256_loadu_si256((const void *)(left + depth));
+            const __m256i r = _mm256_loadu_si256((const void *)(right + depth));
+            _mm256_storeu_si256(at, l);
+            _mm256_storeu_si256(at + 1, r);
+            x = _mm256_add_epi32(x, norm_squares(l));
+            y = _mm256_add_epi32(y, norm_squares(r));
+        }
+        join_block(&found, &a, x, block);
+        join_block(&found, &b, y, block);
+    }
+    found.best[BLOCKS] = _mm256_max_ps(a.total, b.total);
+    float most[NORMS];
+    greatest(&found, most);
+    contraction_norms_of(most, padded(to - from, side->depth_unit) / 2, norms);
+}
+#endif
+
+/* Whether panels are copied whole: pairs side by side in the source, lanes in two runs of eight. */
+static bool copies(const struct contraction_side *side, const struct lanes *lanes) {
+#if OREBIT_X86
+    return side->paired && side->panel == 2 * RUN && lanes->runs == 2 && lanes->run[1] == RUN &&
+           __builtin_cpu_supports("avx2");
+#else
+    (void)side;
+    (void)lanes;
+    return false;
+#endif
+}
+
 /* Panels are packed together, a strip of depth at a time, so that a row of the source is read in long runs. */
 #define PANELS_TOGETHER 8
 #define DEPTH_STRIP 32
@@ -272,20 +317,26 @@ static void clear(const struct contraction_side *side, const struct lanes *lanes
 static void pack_together(const struct contraction_side *side, int64_t o, int64_t first, int64_t count, int64_t from,
                           int64_t to, char *packed, float *norms) {
     struct lanes lanes[PANELS_TOGETHER];
+    bool copied[PANELS_TOGETHER];
     const int64_t bytes = contraction_packed_bytes(side, 1, to - from);
     for (int64_t p = 0; p < count; p++) {
         find_lanes(side, o, first + p, &lanes[p]);
         clear(side, &lanes[p], to - from, packed + p * bytes);
+        copied[p] = copies(side, &lanes[p]);
+#if OREBIT_X86
+        if (copied[p]) copy_panel(side, &lanes[p], from, to, (int16_t *)(packed + p * bytes), norms + p * NORMS);
+#endif
     }
     for (int64_t k = from; k < to; k += DEPTH_STRIP) {
         const int64_t end = k + DEPTH_STRIP < to ? k + DEPTH_STRIP : to;
         for (int64_t p = 0; p < count; p++) {
-            pack_strip(side, &lanes[p], k, end, from, packed + p * bytes);
+            if (!copied[p]) pack_strip(side, &lanes[p], k, end, from, packed + p * bytes);
         }
     }
     if (side->packed_type != PACKED_I16) return;
     const int64_t pairs = padded(to - from, side->depth_unit) / 2;
     for (int64_t p = 0; p < count; p++) {
+        if (copied[p]) continue;
         contraction_norms((const int16_t *)(packed + p * bytes), side->panel, pairs, norms + p * NORMS);
     }
 }
