@@ -21,6 +21,7 @@ MAX_BUFFERS = 48
 # A reduction that leaves fewer units than this is kept apart from large elementwise work, which it would not share out.
 LEAST_UNITS = 16
 SMALL = 1 << 15
+CHEAP = 4
 # A strip of columns is walked again by a later pass only if it is no longer than this: it must stay in the cache.
 SHORT = 64
 _STRIP = 16
@@ -130,6 +131,18 @@ def can_group(descriptor: Descriptor) -> bool:
     if descriptor.kind in (Kind.SUM, Kind.MAX):
         return prod(descriptor.reduction) > 1
     return descriptor.kind in (Kind.MAP, Kind.GATHER)
+
+
+def is_cheap(descriptor: Descriptor) -> bool:
+    """Whether a map of one tensor, element by element, costs less to make again than to read."""
+    if descriptor.kind is not Kind.MAP or len(descriptor.operands) != 1 or descriptor.expression is None:
+        return False
+    (operand,) = descriptor.operands
+    return (
+        len(descriptor.expression.instructions) <= CHEAP
+        and operand.size == descriptor.size
+        and in_place(operand, descriptor) == tuple(row_major(descriptor.shape))
+    )
 
 
 def start(number: int, nodes: Sequence[int], descriptor: Descriptor, order: Sequence[int]) -> Group:

@@ -19,7 +19,7 @@ from orebit.executor.fused.access import Place, affine, read, read_view, write
 from orebit.executor.fused.analysis import INT32, UINT32, Analysis, fits, within
 from orebit.executor.fused.arithmetic import Number
 from orebit.executor.fused.passes import Passes
-from orebit.executor.fused.region import Affine, Apply, Constant, Load, Reduce, Region, Store, View, Wrap
+from orebit.executor.fused.region import Affine, Apply, Constant, Load, Reduce, Region, Step, Store, View, Wrap
 from orebit.executor.fused.text import Cursor, Function, Loop, Value, f32, integer
 from orebit.executor.ranges import Range
 from orebit.numerics.types import INT64_MIN
@@ -349,7 +349,7 @@ class RegionCode:
     def _accumulate(self, place: Place, made: list[Value], number: int, step: Reduce) -> None:
         (arg,) = step.args
         at = place.at
-        term = at.repeat(self._term(at, self.number(place, arg), number, step), place.lanes)
+        term = at.repeat(self._term(at, self.number(place, arg), number), place.lanes)
         memory = self.function.allocate(term.type)
         made.append(Value(memory.text, term.kind, place.lanes))
         before = self.unit.at  # stands before the pass's loops
@@ -357,14 +357,18 @@ class RegionCode:
         running = at.load(memory, term.kind, place.lanes)
         at.store(self._joined(at, step, running, term), memory)
 
-    def _term(self, at: Cursor, x: Number, number: int, step: Reduce) -> Value:
+    def _term(self, at: Cursor, x: Number, number: int) -> Value:
         if x.form == "f32":
             return arithmetic.order_key(at, x.value)
-        if step.maximum:
-            narrow = fits(self.analysis.ranges[step.args[0]])
-        else:
-            narrow = self.analysis.narrow(number)
-        return arithmetic.low(at, x) if narrow else arithmetic.wide(at, x)
+        return arithmetic.low(at, x) if self._running_kind(number) == "i32" else arithmetic.wide(at, x)
+
+    def _running_kind(self, number: int) -> str:
+        """The type in which a reduction runs."""
+        step = self.region.steps[number]
+        if self.region.is_float[number]:
+            return "i32"
+        narrow = fits(self.analysis.ranges[step.args[0]]) if _is_maximum(step) else self.analysis.narrow(number)
+        return "i32" if narrow else "i64"
 
     def _unsigned(self, step: Reduce) -> bool:
         bounds = self.analysis.ranges[step.args[0]]
@@ -392,8 +396,16 @@ class RegionCode:
                 value = at.reduce(name, value)
             total = value if total is None else self._joined(at, step, total, value)
         assert total is not None
+        return self._result(at, number, total)
+
+    def _result(self, at: Cursor, number: int, total: Value) -> Number:
+        """What a reduction's running result becomes."""
         bounds = self.analysis.ranges[number]
         if self.region.is_float[number]:
             return Number(at.cast("bitcast", arithmetic.from_order_key_bits(at, total), "float"), "f32")
         form = arithmetic.form_of(bounds, self.analysis.low_only[number])
         return Number(total, form, bounds)
+
+
+def _is_maximum(step: Step) -> bool:
+    return isinstance(step, Reduce) and step.maximum

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from orebit.executor.fused.blocks import region_code
 from orebit.executor.fused.build import RegionBuilder
 from orebit.executor.fused.compiler import machine
 from orebit.executor.fused.contraction import Surroundings
 from orebit.executor.fused.contraction_tasks import Prepared
-from orebit.executor.fused.grouping import Group, can_group
+from orebit.executor.fused.grouping import Group, can_group, is_cheap
 from orebit.executor.fused.nest import Kernel, RegionCode
 from orebit.executor.fused.places import Places
 from orebit.executor.fused.scatter import ScatterCode
@@ -95,27 +96,35 @@ class Planner:
             elif number in self._absorbed:
                 continue
             elif can_group(descriptor):
-                places.add(number, nodes, descriptor, order_axes(descriptor))
+                adding = places.add_cheap if self._is_cheap(number) else places.add
+                adding(number, nodes, descriptor, order_axes(descriptor))
                 continue
             else:
                 made = self._alone(number)
             wanted.update(made.operands)
+            places.write(made.operands)
             places.append(made, (number,))
         for entry in places.entries:
             if isinstance(entry, Group):
                 wanted.update(
                     node for n in entry.members for node in program.nodes[n].operands if node not in entry.members
                 )
-        stages = [entry if isinstance(entry, Stage) else self._together(entry, wanted) for entry in places.entries]
+        stages = []
+        for place, entry in enumerate(places.entries):
+            if isinstance(entry, Group):
+                entry = self._together(entry, [n for n in entry.members if n in wanted and places.home(n) == place])
+            stages.append(entry)
         return [stage for stage in stages if stage.outputs]
 
     def _product(self, prepared: Prepared, number: int) -> Stage:
         return Stage((number,), prepared.contraction.operands, prepared.workspace, contraction=prepared)
 
-    def _together(self, group: Group, wanted: set[int]) -> Stage:
-        """One kernel for a group, which stores what others want."""
+    def _is_cheap(self, number: int) -> bool:
+        return number not in self.around.kept and is_cheap(self.program.descriptor(number))
+
+    def _together(self, group: Group, stored: Sequence[int]) -> Stage:
+        """One kernel for a group, which writes some of its members."""
         builder = RegionBuilder(group.extents, group.reduced, self.around.ranges)
-        stored = [number for number in sorted(group.members) if number in wanted]
         for number, member in sorted(group.members.items()):
             builder.add(number, member.descriptor, self.program.nodes[number].operands, member.axes)
         for number in stored:
@@ -126,7 +135,7 @@ class Planner:
 
     def _stage(self, builder: RegionBuilder, stored: Sequence[int]) -> Stage:
         region = builder.region().collapsed()
-        kernel = self._once(region, lambda: RegionCode(region, machine().width))
+        kernel = self._once(region, lambda: region_code(region, machine().width))
         read = tuple(node for node in builder.slots if node not in stored)
         return Stage(tuple(stored), read, kernel=kernel, slots=tuple(builder.slots))
 
