@@ -28,7 +28,7 @@ from orebit.program.tracing_steps import (
     scalar_loss,
     state_dict_names,
 )
-from orebit.program.tracing_trial import Trial, location, refuse_difference
+from orebit.program.tracing_trial import Trial, functional, location, refuse_difference
 
 __all__ = [
     "CapturedStep",
@@ -93,10 +93,11 @@ def capture(
         first, second = trial.trace(batches[0], (0, 0, 0), 0), trial.trace(batches[1], (1, 1, 1), 1)
         refuse_difference(trial, batches, first, second)
         first.sites.refuse_shared(second.sites, step.source)
+        graph = functional(first, second)
         state = [StateTensor(name, value) for name, value in start.initial.items()]
         own = model_tensors(step.model)
-        kept = without_counts(first.graph, state, [item.name not in own for item in state])
-        return CapturedStep(first.graph, tuple(kept), step.outputs, first.scalars, settings)
+        kept = without_counts(graph, state, [item.name not in own for item in state])
+        return CapturedStep(graph, tuple(kept), step.outputs, first.scalars, settings)
 
 
 def without_counts(graph: fx.GraphModule, state: list[StateTensor], optional: list[bool]) -> list[StateTensor]:

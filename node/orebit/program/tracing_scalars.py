@@ -173,7 +173,7 @@ class TracedFloat(float):
         self = cls(number)
         self.formula, self.table = formula, table
         # What f32 holds exactly (lr / lr, a product with 0) would be taken for a literal, or a literal for it.
-        if not _is_short(number):
+        if not is_short(number):
             table.formulas.setdefault(_bits(self), formula)
         return self
 
@@ -252,8 +252,8 @@ def _bits(number: float) -> bytes:
     return struct.pack("<d", float(number))
 
 
-def _is_short(number: float) -> bool:
-    """Whether f32 holds the number exactly, or cannot hold it at all."""
+def is_short(number: float) -> bool:
+    """Whether f32 holds a number exactly, or cannot hold it at all; formulas' values are not so."""
     try:
         return float(struct.unpack("<f", struct.pack("<f", number))[0]) == number or number != number
     except OverflowError:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import fx
 from torch.func import functionalize
+from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from orebit.errors import OrebitError, TraceError
@@ -19,7 +21,7 @@ from orebit.program.tracing_hyperparameters import installed
 from orebit.program.tracing_location import META, LocationMode
 from orebit.program.tracing_randomness import Sites, site_of
 from orebit.program.tracing_reading import Reader
-from orebit.program.tracing_scalars import ScalarTable
+from orebit.program.tracing_scalars import ScalarTable, is_short
 from orebit.program.tracing_snapshot import copy_into, quiet, seed_everything
 from orebit.program.tracing_start import Start, fresh
 from orebit.program.tracing_steps import Batch, Traceable
@@ -27,9 +29,11 @@ from orebit.program.tracing_steps import Batch, Traceable
 
 @dataclass(frozen=True)
 class Trace:
-    """A functional graph of state and batch, whose outputs are the new state, the step's outputs, and what it read."""
+    """A step as it was recorded over state and batch, mutations and all; outputs are its own, then what Python read."""
 
     graph: fx.GraphModule
+    inputs: list[torch.Tensor]
+    state: int
     scalars: ScalarTable
     sites: Sites
 
@@ -71,7 +75,7 @@ class Trial:
                 return [*step.run(given), *table.reads]
 
         try:
-            with self._prepared(table, reader, variant), fx_traceback.preserve_node_meta():
+            with self._prepared(table, reader, variant), _without_fakes(), fx_traceback.preserve_node_meta():
                 recorded: Any = make_fx(run, decomposition_table=hidden_mutations(), tracing_mode="real")
                 graph = recorded(tensors, fresh(batch))
         except OrebitError:
@@ -81,9 +85,9 @@ class Trial:
         finally:
             step.model.zero_grad(set_to_none=True)
             copy_into(tensors, values)
-        functional = _functional(graph, [*values, *batch], len(values))
-        mode.sites.restore_generators()
-        return Trace(functional, table, mode.sites)
+            mode.sites.restore_generators()
+        graph.graph.eliminate_dead_code()
+        return Trace(graph, [*values, *batch], len(values), table, mode.sites)
 
     @contextmanager
     def _prepared(self, table: ScalarTable, reader: Reader, variant: int) -> Iterator[None]:
@@ -97,6 +101,13 @@ class Trial:
         finally:
             for count in counts:
                 count.entry[count.key] = 0
+
+
+@contextmanager
+def _without_fakes() -> Iterator[None]:
+    """Nodes get no fake tensor of what they make: nobody looks at it, and it takes half of the time."""
+    with patch.object(proxy_tensor, "extract_val", lambda value, include_real=False: None):
+        yield
 
 
 def _nudged(value: torch.Tensor, variant: int) -> torch.Tensor:
@@ -176,26 +187,50 @@ def location(node: fx.Node) -> str:
     return str(node.meta.get("custom", {}).get(META, "the step itself"))
 
 
-def _functional(graph: fx.GraphModule, inputs: Sequence[torch.Tensor], state: int) -> fx.GraphModule:
-    """The same step without mutation: outputs are the first `state` inputs as they end, then what the step returned."""
+def functional(first: Trace, second: Trace) -> fx.GraphModule:
+    """The first trace without mutation: outputs are the state as it ends, then what the trace returned. The second is
+    there to tell numbers of the step from numbers that a decomposition has computed from hyper-parameters.
 
+    Raises:
+        TraceError: when one has.
+    """
+    graph = _functional(first)
+    recorded = set(_numbers(first.graph))
+    derived = (number for number in _numbers(graph) if number not in recorded and not is_short(number))
+    if any(first.scalars.formula(number) is None for number in derived):
+        found = difference(replace(first, graph=graph), replace(second, graph=_functional(second)))
+        if found is not None:
+            raise TraceError(f"an operation computes with a hyper-parameter in a way that has no lowering: {found}")
+    return graph
+
+
+def _numbers(graph: fx.GraphModule) -> Iterator[float]:
+    for node in graph.graph.nodes:
+        yield from (value for value in [*node.args, *node.kwargs.values()] if isinstance(value, float))
+
+
+def _functional(trace: Trace) -> fx.GraphModule:
     def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
-        results = fx.Interpreter(graph).run(*arguments, enable_io_processing=False)
-        return [*arguments[:state], *results]
+        results = fx.Interpreter(trace.graph).run(*arguments, enable_io_processing=False)
+        return [*arguments[: trace.state], *results]
 
-    copies = [tensor.detach().clone() for tensor in inputs]
-    with fx_traceback.preserve_node_meta(), torch.no_grad(), quiet():
+    copies = [tensor.detach().clone() for tensor in trace.inputs]
+    generators = [held for held in trace.graph.__dict__.values() if isinstance(held, torch.Generator)]
+    states = [generator.get_state() for generator in generators]
+    with _without_fakes(), fx_traceback.preserve_node_meta(), torch.no_grad(), quiet():
         recorded: Any = make_fx(
             functionalize(run, remove="mutations_and_views"),
             decomposition_table=composite_operations(),
             tracing_mode="real",
         )
-        functional: fx.GraphModule = recorded(*copies)
-    for node in reversed(functional.graph.nodes):
+        made: fx.GraphModule = recorded(*copies)
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+    for node in reversed(made.graph.nodes):
         if _is_bookkeeping(node) and not node.users:
-            functional.graph.erase_node(node)
-    functional.graph.eliminate_dead_code()
-    return functional
+            made.graph.erase_node(node)
+    made.graph.eliminate_dead_code()
+    return made
 
 
 def _is_bookkeeping(node: fx.Node) -> bool:
