@@ -20,6 +20,7 @@ import structlog
 
 from orebit.errors import ConformanceError, ExecutionError, StorageError
 from orebit.executor.conformance import Factory, run_conformance
+from orebit.executor.native import library as native
 from orebit.executor.reference import ReferenceExecutor
 from orebit.program.graph import Program
 
@@ -51,10 +52,12 @@ def load(name: str) -> Factory:
         raise Unavailable(f"There is no executor {name}; there are {', '.join(EXECUTORS)}.")
     module, attribute = _MODULES[name]
     try:
+        if name == "fused":
+            native.require()
         return cast(Factory, getattr(importlib.import_module(module), attribute))
     except ModuleNotFoundError as error:
         raise Unavailable(f"The executor {name} needs the module {error.name}, which is not installed.") from error
-    except (ImportError, OSError, AttributeError) as error:
+    except (ImportError, OSError, AttributeError, ExecutionError) as error:
         raise Unavailable(f"The executor {name} cannot be loaded here: {error}.") from error
 
 

@@ -97,6 +97,7 @@ class Library:
 
     def call(self, name: str, restype: type[ctypes._SimpleCData[int]] = ctypes.c_int64) -> int:
         """What an exported function without arguments returns."""
+        self.address(name)  # refuses what a library of another build lacks
         function = getattr(self._handle, name)
         function.argtypes = []
         function.restype = restype
@@ -132,7 +133,7 @@ def status() -> Loaded:
     try:
         library = Library(found[0])
         abi = library.call("orebit_abi", ctypes.c_int)
-    except (OSError, AttributeError) as error:
+    except (OSError, AttributeError, ExecutionError) as error:
         return Loaded(None, f"the native library does not load on this machine ({error}); install the package again")
     if abi != ABI:
         return Loaded(None, f"the native library has version {abi}, not {ABI}; install the package again")
