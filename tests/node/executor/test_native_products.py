@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 
 import numpy as np
@@ -304,6 +305,18 @@ def test_products_of_bytes(kernels: Kernels, bits: int) -> None:
         assert np.array_equal(integer_product(kernels, a, b, (limit, limit), 2, kind=Digits.INT8), exact(a, b))
     x, y = hard_floats(rng, (2, 40, 300)), hard_floats(rng, (2, 33, 300))
     assert same_bits(float_product(kernels, x, y, bits, 2, kind=Digits.INT8), expected_float_product(x, y, bits))
+
+
+def test_a_kernel_with_other_bits_is_not_trusted(kernels: Kernels) -> None:
+    """The trial that every instruction set passes before it is used refuses kernels that read the panels otherwise."""
+    library = kernels.library
+    agrees = ctypes.CDLL(str(library.path)).orebit_agrees
+    agrees.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
+    for digits, width in [("8", 1), ("16", 2), ("64", 8)]:
+        own = library.address(f"orebit_product{digits}_portable")
+        other = library.address(f"orebit_product{'8' if digits == '16' else '16'}_portable")
+        assert agrees(own, own, width) == 1
+        assert agrees(other, own, width) == 0
 
 
 def test_digits_that_are_too_large_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 from dataclasses import dataclass
 
 from orebit.errors import ExecutionError
@@ -37,9 +38,11 @@ PACKING = {Instructions.AVX512_VNNI: Instructions.AVX2, Instructions.AMX: Instru
 BESIDE_TILES = {"orebit_product8", "orebit_product64"}
 
 
+@functools.cache
 def available(library: Library) -> tuple[Instructions, ...]:
-    """The instruction sets that this machine can run, slowest first."""
-    features = library.call("orebit_cpu_features", ctypes.c_int)
+    """The instruction sets that this machine has and whose products gave the portable kernels' bits in a trial that
+    takes some milliseconds, slowest first."""
+    features = library.call("orebit_instructions", ctypes.c_int)
     return (Instructions.PORTABLE, *(name for name, bit in FEATURES.items() if features & bit))
 
 

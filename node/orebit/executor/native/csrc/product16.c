@@ -125,12 +125,13 @@ static void multiply_panels(tile16 *tile, const struct panels16 *p, int64_t chun
 static void multiply_bytes(tile8 *tile, const struct panels16 *p, int64_t chunk, struct tile_sums *t) {
     const int64_t pairs = p->pairs_apart;
     const int tiles = p->rows * p->columns;
-    t->kind = chunk >= pairs ? NARROW : FULL;
+    t->kind = chunk >= pairs || pairs <= 65536 ? NARROW : FULL;
     if (t->kind == NARROW) {
         tile(p, pairs, t->lo);
         return;
     }
-    chunk -= chunk % PAIR_UNIT;
+    /* Any bytes fit int32 over 65,536 pairs. */
+    chunk = chunk < 65536 ? 65536 : chunk - chunk % PAIR_UNIT;
     memset(t->sums, 0, (size_t)tiles * TILE * sizeof *t->sums);
     for (int64_t done = 0; done < pairs; done += chunk) {
         const struct panels16 later = from_pair(p, done, sizeof(int8_t));
@@ -144,6 +145,7 @@ static void multiply_doubles(tile64 *tile, const struct panels16 *p, int64_t chu
     const int64_t pairs = p->pairs_apart;
     _Alignas(64) double part[TILE];
     t->kind = FULL;
+    if (chunk < 1) chunk = 1;
     memset(t->sums, 0, TILE * sizeof *t->sums);
     for (int64_t done = 0; done < pairs; done += chunk) {
         const int64_t length = pairs - done < chunk ? pairs - done : chunk;
