@@ -62,10 +62,6 @@ def as_list(tensor: torch.Tensor, dtype: DType) -> list[int]:
     return tensor.to(torch.int64).flatten().tolist()
 
 
-def random_shape(rng: random.Random, least: int = 0, most: int = 3) -> tuple[int, ...]:
-    return tuple(rng.choice((1, 2, 3, 4)) for _ in range(rng.randint(least, most)))
-
-
 def random_axis(rng: random.Random, space: Sequence[int], extent: int, free: Sequence[int]) -> AxisMap:
     coefficients = [0] * len(space)
     if rng.random() < 0.5:  # a map in range, with stride
@@ -91,13 +87,14 @@ def reshaped(rng: random.Random, shape: tuple[int, ...]) -> tuple[int, ...]:
 class RandomProgram:
     """Builds one program from a seed: a few inputs, `count` random nodes, some of them new state."""
 
-    def __init__(self, seed: int, count: int = 5) -> None:
+    def __init__(self, seed: int, count: int = 5, extents: Sequence[int] = (1, 2, 3, 4)) -> None:
         self.rng = random.Random(seed)
+        self.extents = extents
         self.builder = Builder()
         self.values: list[Value] = []
         for number in range(6):
             dtype = self.rng.choice(list(DType)) if number > 2 else (DType.F32, DType.I64, DType.I16)[number]
-            self.values.append(self.builder.constant(dtype, random_shape(self.rng)))
+            self.values.append(self.builder.constant(dtype, self.shape()))
         self.values.append(self.builder.parameter(DType.F32, ()))
         made = [self.node() for _ in range(count)]
         states = [self.builder.state(value.dtype, value.shape) for value in made]
@@ -118,6 +115,9 @@ class RandomProgram:
         self.values.append(value)
         return value
 
+    def shape(self, least: int = 0, most: int = 3) -> tuple[int, ...]:
+        return tuple(self.rng.choice(self.extents) for _ in range(self.rng.randint(least, most)))
+
     def pick(self, *, integer: bool | None = None) -> Value:
         wanted = [v for v in self.values if integer is None or v.dtype.is_float != integer]
         return self.rng.choice(wanted)
@@ -132,7 +132,7 @@ class RandomProgram:
         return value.view(IndexMap(axes), shape, fill)
 
     def make_map(self) -> Value:
-        shape = random_shape(self.rng)
+        shape = self.shape()
         views = [self.view(self.pick(), shape, range(len(shape))) for _ in range(self.rng.randint(0, 3))]
         scope = ExpressionBuilder([view.value.dtype for view in views], len(shape))
         result = self.expression(scope, list(scope.operands), shape)
@@ -160,7 +160,7 @@ class RandomProgram:
         return scalars[-1]
 
     def spaces(self, least: int = 0) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        shape, reduction = random_shape(self.rng, least, 2), random_shape(self.rng, 1, 2)
+        shape, reduction = self.shape(least, 2), self.shape(1, 2)
         return shape, reduction, shape + reduction
 
     def make_dot(self) -> Value:
@@ -177,7 +177,7 @@ class RandomProgram:
         return self.builder.max(self.view(self.pick(), space, range(len(space))), shape, reduction)
 
     def make_gather(self) -> Value:
-        shape = random_shape(self.rng)
+        shape = self.shape()
         index = self.view(self.pick(integer=True), shape, range(len(shape)))
         source = self.pick()
         view = self.view(source, shape, range(len(shape)), skip=1)
