@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from orebit.executor.fused.contraction import Contraction, Surroundings, plan
-from orebit.executor.fused.contraction_schedule import Format
-from orebit.executor.fused.contraction_tasks import Prepared, prepare
+from orebit.executor.fused.contraction import Surroundings
+from orebit.executor.fused.contraction_machine import contractor
+from orebit.executor.fused.contraction_tasks import Prepared
+from orebit.executor.native.kernels import Kernels
 from orebit.executor.native.library import Library, Step
 from orebit.executor.reference import ReferenceExecutor
 from orebit.program.descriptor import Kind, Source
@@ -47,12 +48,6 @@ def run(library: Library, prepared: Prepared, values: list[Array], threads: int 
     return out
 
 
-def planned(program: Program) -> Contraction:
-    contraction = plan(Surroundings(program), only_dot(program))
-    assert contraction is not None
-    return contraction
-
-
 def same_bits(first: Array, second: Array) -> bool:
     """Whether two tensors are the same, NaN being canonical in both."""
     if first.dtype == np.float32:
@@ -61,12 +56,11 @@ def same_bits(first: Array, second: Array) -> bool:
     return np.array_equal(first, second)
 
 
-def check(library: Library, program: Program, constants: list[Array], form: Format, threads: int = 1) -> Prepared:
+def check(kernels: Kernels, program: Program, constants: list[Array], threads: int = 1) -> Prepared:
     """Runs a program's only dot natively and compares its output with the reference executor's."""
     values = traced(program, constants)
-    contraction = planned(program)
-    prepared = prepare(contraction, form)
+    prepared = contractor(kernels.library, kernels)(Surroundings(program), only_dot(program))
     assert prepared is not None
-    out = run(library, prepared, values, threads)
-    assert same_bits(out, values[contraction.output])
+    out = run(kernels.library, prepared, values, threads)
+    assert same_bits(out, values[prepared.contraction.output])
     return prepared

@@ -12,11 +12,12 @@ from functools import cached_property
 
 from orebit.executor.fused.contraction_axes import Product, classify
 from orebit.executor.fused.contraction_kernels import Kernel, kernel_of
-from orebit.executor.fused.contraction_macros import Quantise, quantise_of, rescale_of
+from orebit.executor.fused.contraction_macros import Quantise, is_magnitude, quantise_of, rescale_of
 from orebit.executor.fused.contraction_reads import Read, plan_read
 from orebit.executor.ranges import Range, output_range
 from orebit.executor.views import row_major
-from orebit.numerics.types import DType
+from orebit.numerics.functions_quantised import EXPONENT_FLOOR, NOT_FINITE
+from orebit.numerics.types import CANONICAL_NAN, DType
 from orebit.program.descriptor import Descriptor, Kind, Operand
 from orebit.program.graph import Program
 
@@ -33,8 +34,13 @@ class Surroundings:
         """The proven range of every node's output, in node order."""
         ranges: list[Range] = []
         for node in self.program.nodes:
-            reads = [ranges[operand] for operand in node.operands]
-            ranges.append(output_range(self.program.descriptors[node.descriptor], reads))
+            descriptor, reads = (
+                self.program.descriptors[node.descriptor],
+                [ranges[operand] for operand in node.operands],
+            )
+            # A NaN that is loaded is canonical: no magnitude lies above its bits.
+            known = (0, CANONICAL_NAN) if is_magnitude(descriptor) else output_range(descriptor, reads)
+            ranges.append(known)
         return ranges
 
     @cached_property
@@ -235,6 +241,8 @@ def _absorbed_rescale(around: Surroundings, dot: int, product: Product) -> tuple
     if program.nodes[node].operands.count(dot) != 1 or not _reads_whole(descriptor, found.total):
         return None
     scales = [_scale(program, node, position) for position in found.exponents]
+    if not all(_is_exponent(around, scale) for scale in scales):
+        return None
     for first, second in (scales, scales[::-1]):
         if first is not None and second is not None:
             if not _moves(first, product.columns) and not _moves(second, product.rows):
@@ -248,6 +256,14 @@ def _scale(program: Program, node: int, position: int) -> Scale | None:
     if read is None or read.embedded:
         return None
     return Scale(program.nodes[node].operands[position], read.base, read.strides)
+
+
+def _is_exponent(around: Surroundings, scale: Scale | None) -> bool:
+    """Whether an operand surely holds exponents of groups: the product kernels rescale by nothing else."""
+    if scale is None:
+        return False
+    low, high = around.ranges[scale.node]
+    return low >= EXPONENT_FLOOR and high <= NOT_FINITE
 
 
 def _moves(scale: Scale, axes: Sequence[int]) -> bool:

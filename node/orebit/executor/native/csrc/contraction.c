@@ -10,6 +10,8 @@
 /* What one part may pack beside its stack; whoever plans a product keeps blocks within it. */
 #define SCRATCH_BYTES (512 * 1024)
 #define MAX_LANES (32 * 1024)
+/* Columns that the chunks' sums are added for at once. */
+#define FINISH 64
 #define MAX_PANELS (8 * 1024)
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -188,13 +190,13 @@ OREBIT_EXPORT void orebit_contraction_multiply_deep(const int64_t *args, int64_t
 OREBIT_EXPORT void orebit_contraction_finish(const int64_t *args, int64_t begin, int64_t end) {
     const struct contraction *c = (const void *)args;
     const int64_t rows = c->left.lanes, columns = c->right.lanes, chunks = over(c->left.depth, c->chunk);
-    int64_t sums[MAX_PANEL];
-    int16_t row_exponent = 0, column_exponents[MAX_PANEL];
+    int64_t sums[FINISH];
+    int16_t row_exponent = 0, column_exponents[FINISH];
     for (int64_t index = begin; index < end; index++) {
         const int64_t o = index / rows, m = index % rows;
         if (c->bits != 0) gather_exponents(&c->row_scale, o, m, m + 1, &row_exponent);
-        for (int64_t n = 0; n < columns; n += MAX_PANEL) {
-            const int64_t count = least(columns - n, MAX_PANEL);
+        for (int64_t n = 0; n < columns; n += FINISH) {
+            const int64_t count = least(columns - n, FINISH);
             memset(sums, 0, sizeof sums);
             for (int64_t k = 0; k < chunks; k++) {
                 const int64_t *part = c->partial + ((o * chunks + k) * rows + m) * columns + n;

@@ -133,7 +133,7 @@ INLINE_AVX2 void eight_lanes(const void *source, int64_t type, int64_t low, int6
     _mm256_storeu_si256((void *)to, _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA));
 }
 
-/* Four of them, for panels of four lanes. */
+/* Four of them, or eight for two panels of four lanes. */
 INLINE_AVX2 void four_lanes(const void *source, int64_t type, int64_t low, int64_t high, bool both, __m128 scale,
                             __m128 limit, int16_t *to) {
     __m128i x, y = _mm_setzero_si128();
@@ -152,73 +152,103 @@ INLINE_AVX2 void four_lanes(const void *source, int64_t type, int64_t low, int64
     _mm_storeu_si128((void *)to, _mm_blend_epi16(x, _mm_slli_epi32(y, 16), 0xAA));
 }
 
-INLINE_AVX2 void lanes_of(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t from,
-                          int64_t to, int64_t origin, int16_t *panel) {
+INLINE_AVX2 void eight_lanes_of_two(const void *source, int64_t type, int64_t low, int64_t high, bool both,
+                                    __m256 scale, __m256 limit, int16_t *to, int16_t *next) {
+    const __m256i x = load_eight(source, type, low, scale, limit);
+    const __m256i y = both ? load_eight(source, type, high, scale, limit) : _mm256_setzero_si256();
+    const __m256i pairs = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
+    _mm_storeu_si128((void *)to, _mm256_castsi256_si128(pairs));
+    _mm_storeu_si128((void *)next, _mm256_extracti128_si256(pairs, 1));
+}
+
+/* Whether two panels of four lanes are eight consecutive elements. */
+static bool adjoin(const struct lanes *a, const struct lanes *b) {
+    return a->runs == 1 && b->runs == 1 && a->singles == 0 && b->singles == 0 && b->start[0] == a->start[0] + 4;
+}
+
+/* The runs of all panels at depths k and k + 1. */
+INLINE_AVX2 void lanes_at(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t count,
+                          int64_t k, bool both, char *at, int64_t bytes) {
     const __m256 limit = _mm256_set1_ps(lanes->limit);
-    for (int64_t k = from; k < to; k += 2) {
-        int16_t *at = panel + (k - origin) * side->panel;
-        const int64_t low = side->depth_offsets[k];
-        const bool both = k + 1 < to;
-        const int64_t high = both ? side->depth_offsets[k + 1] : 0;
-        for (int64_t run = 0; run < lanes->runs; run++) {
-            const int64_t l = lanes->run[run], start = lanes->start[l];
-            if (side->panel < RUN) {
-                four_lanes(side->source, type, start + low, start + high, both, _mm_loadu_ps(lanes->scale + l),
-                           _mm256_castps256_ps128(limit), at + 2 * l);
-            } else {
-                eight_lanes(side->source, type, start + low, start + high, both, _mm256_loadu_ps(lanes->scale + l),
-                            limit, at + 2 * l);
+    const int64_t low = side->depth_offsets[k], high = side->depth_offsets[k + both];
+    for (int64_t p = 0; p < count; p++, at += bytes) {
+        int16_t *to = (int16_t *)at;
+        if (side->panel >= RUN) {
+            for (int64_t run = 0; run < lanes[p].runs; run++) {
+                const int64_t l = lanes[p].run[run], start = lanes[p].start[l];
+                eight_lanes(side->source, type, start + low, start + high, both, _mm256_loadu_ps(lanes[p].scale + l),
+                            limit, to + 2 * l);
             }
+        } else if (p + 1 < count && adjoin(&lanes[p], &lanes[p + 1])) {
+            const int64_t start = lanes[p].start[0];
+            const __m128 scale = _mm_loadu_ps(lanes[p].scale), next = _mm_loadu_ps(lanes[p + 1].scale);
+            eight_lanes_of_two(side->source, type, start + low, start + high, both,
+                               _mm256_insertf128_ps(_mm256_castps128_ps256(scale), next, 1), limit, to,
+                               (int16_t *)(at + bytes));
+            p++;
+            at += bytes;
+        } else if (lanes[p].runs > 0) {
+            const int64_t start = lanes[p].start[0];
+            four_lanes(side->source, type, start + low, start + high, both, _mm_loadu_ps(lanes[p].scale),
+                       _mm256_castps256_ps128(limit), to);
         }
-    }
-    for (int64_t i = 0; i < lanes->singles; i++) {
-        pack_singly(side, lanes, lanes->single[i], lanes->single[i] + 1, from, to, origin, panel);
     }
 }
 
-AVX2 static void pack_by_lanes(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
-                               int64_t origin, int16_t *panel) {
-    if (side->type == TYPE_F32) lanes_of(side, TYPE_F32, lanes, from, to, origin, panel);
-    else if (side->type == TYPE_I16) lanes_of(side, TYPE_I16, lanes, from, to, origin, panel);
-    else lanes_of(side, side->type, lanes, from, to, origin, panel);
+/* Panels side by side, two depths at a time: rows of the source are read in long runs. */
+AVX2 static void pack_by_lanes(const struct contraction_side *side, const struct lanes *lanes, int64_t count,
+                               int64_t from, int64_t to, char *packed, int64_t bytes) {
+    for (int64_t k = from; k < to; k += 2) {
+        char *at = packed + (k - from) * side->panel * (int64_t)sizeof(int16_t);
+        const bool both = k + 1 < to;
+        if (side->type == TYPE_F32) lanes_at(side, TYPE_F32, lanes, count, k, both, at, bytes);
+        else if (side->type == TYPE_I16) lanes_at(side, TYPE_I16, lanes, count, k, both, at, bytes);
+        else lanes_at(side, side->type, lanes, count, k, both, at, bytes);
+    }
+    for (int64_t p = 0; p < count; p++) {
+        for (int64_t i = 0; i < lanes[p].singles; i++) {
+            const int64_t l = lanes[p].single[i];
+            pack_singly(side, &lanes[p], l, l + 1, from, to, from, packed + p * bytes);
+        }
+    }
 }
 
 /* Eight consecutive depths of one lane as eight 16-bit integers: four pairs. */
-INLINE_AVX2 __m128i four_pairs(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t l,
-                               int64_t k) {
-    const int64_t at = lanes->start[l] + side->depth_offsets[k];
-    if (type == TYPE_I16) return _mm_loadu_si128((const void *)((const int16_t *)side->source + at));
-    const __m256 scale = _mm256_set1_ps(lanes->scale[l]), limit = _mm256_set1_ps(lanes->limit);
-    const __m256i v = load_eight(side->source, type, at, scale, limit);
+INLINE_AVX2 __m128i four_pairs(const void *source, int64_t type, int64_t at, __m256 scale, __m256 limit) {
+    if (type == TYPE_I16) return _mm_loadu_si128((const void *)((const int16_t *)source + at));
+    const __m256i v = load_eight(source, type, at, scale, limit);
     return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
 
 /* Four lanes by eight consecutive depths: a transpose of 32-bit pairs. */
-INLINE_AVX2 void four_by_eight(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t l,
-                               int64_t k, int16_t *at) {
-    const __m128i a = four_pairs(side, type, lanes, l, k), b = four_pairs(side, type, lanes, l + 1, k);
-    const __m128i c = four_pairs(side, type, lanes, l + 2, k), d = four_pairs(side, type, lanes, l + 3, k);
+INLINE_AVX2 void four_by_eight(const void *source, int64_t type, const int64_t *start, int64_t depth,
+                               const __m256 *scale, __m256 limit, int64_t step, int16_t *at) {
+    const __m128i a = four_pairs(source, type, start[0] + depth, scale[0], limit);
+    const __m128i b = four_pairs(source, type, start[1] + depth, scale[1], limit);
+    const __m128i c = four_pairs(source, type, start[2] + depth, scale[2], limit);
+    const __m128i d = four_pairs(source, type, start[3] + depth, scale[3], limit);
     const __m128i ab0 = _mm_unpacklo_epi32(a, b), ab1 = _mm_unpackhi_epi32(a, b);
     const __m128i cd0 = _mm_unpacklo_epi32(c, d), cd1 = _mm_unpackhi_epi32(c, d);
-    const int64_t step = 2 * side->panel;
     _mm_storeu_si128((void *)at, _mm_unpacklo_epi64(ab0, cd0));
     _mm_storeu_si128((void *)(at + step), _mm_unpackhi_epi64(ab0, cd0));
     _mm_storeu_si128((void *)(at + 2 * step), _mm_unpacklo_epi64(ab1, cd1));
     _mm_storeu_si128((void *)(at + 3 * step), _mm_unpackhi_epi64(ab1, cd1));
 }
 
-INLINE_AVX2 void depths_of(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t from,
-                           int64_t to, int64_t origin, int16_t *panel) {
-    const int64_t whole = lanes->count / 4 * 4;
+/* Lanes l .. l + 3, so that few rows of the source are read at a time. */
+INLINE_AVX2 void four_by_depths(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t l,
+                                int64_t from, int64_t to, int64_t origin, int16_t *panel) {
+    const __m256 limit = _mm256_set1_ps(lanes->limit);
+    __m256 scale[4];
+    for (int i = 0; i < 4; i++) scale[i] = _mm256_set1_ps(type == TYPE_F32 ? lanes->scale[l + i] : 0);
     for (int64_t k = from; k < to;) {
         const bool run = k + RUN <= to && side->depth_runs[k];
         const int64_t end = run ? k + RUN : k + 2 < to ? k + 2 : to;
         if (run) {
-            int16_t *at = panel + (k - origin) * side->panel;
-            for (int64_t l = 0; l < whole; l += 4) four_by_eight(side, type, lanes, l, k, at + 2 * l);
-        }
-        if (!run || whole < lanes->count) {
-            pack_singly(side, lanes, run ? whole : 0, lanes->count, k, end, origin, panel);
+            four_by_eight(side->source, type, lanes->start + l, side->depth_offsets[k], scale, limit, 2 * side->panel,
+                          panel + (k - origin) * side->panel + 2 * l);
+        } else {
+            pack_singly(side, lanes, l, l + 4, k, end, origin, panel);
         }
         k = end;
     }
@@ -226,25 +256,30 @@ INLINE_AVX2 void depths_of(const struct contraction_side *side, int64_t type, co
 
 AVX2 static void pack_by_depth(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
                                int64_t origin, int16_t *panel) {
-    if (side->type == TYPE_F32) depths_of(side, TYPE_F32, lanes, from, to, origin, panel);
-    else if (side->type == TYPE_I16) depths_of(side, TYPE_I16, lanes, from, to, origin, panel);
-    else depths_of(side, side->type, lanes, from, to, origin, panel);
+    const int64_t whole = lanes->count / 4 * 4;
+    for (int64_t l = 0; l < whole; l += 4) {
+        if (side->type == TYPE_F32) four_by_depths(side, TYPE_F32, lanes, l, from, to, origin, panel);
+        else if (side->type == TYPE_I16) four_by_depths(side, TYPE_I16, lanes, l, from, to, origin, panel);
+        else four_by_depths(side, side->type, lanes, l, from, to, origin, panel);
+    }
+    pack_singly(side, lanes, whole, lanes->count, from, to, origin, panel);
 }
 
-/* 16-bit pairs by vectors; false where neither lanes nor depths are consecutive. */
-static bool pack_vectors(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
-                         int64_t origin, int16_t *panel) {
-    if (side->packed_type != PACKED_I16 || side->type == TYPE_I64) return false;
-    if (side->depth_runs != NULL) {
-        pack_by_depth(side, lanes, from, to, origin, panel);
-        return true;
-    }
-    const bool four = side->panel < RUN && side->type != TYPE_F32 && side->type != TYPE_I16;
-    if (side->lane_runs == NULL || side->panel % 4 != 0 || four) return false;
-    pack_by_lanes(side, lanes, from, to, origin, panel);
-    return true;
-}
 #endif
+
+/* How the panels of a side are read. */
+enum way { SINGLY, BY_PAIRS, BY_DEPTH, BY_LANES };
+
+static enum way way_of(const struct contraction_side *side) {
+    if (side->paired && side->panel >= RUN) return BY_PAIRS;
+#if OREBIT_X86
+    if (side->packed_type != PACKED_I16 || side->type == TYPE_I64 || !__builtin_cpu_supports("avx2")) return SINGLY;
+    if (side->depth_runs != NULL) return BY_DEPTH;
+    const bool loads = side->panel >= RUN || side->type == TYPE_F32 || side->type == TYPE_I16;
+    if (side->lane_runs != NULL && side->panel % 4 == 0 && loads) return BY_LANES;
+#endif
+    return SINGLY;
+}
 
 #if OREBIT_X86
 /* A panel of 16 lanes in two runs of pairs that lie side by side, copied whole, with its norms. */
@@ -290,21 +325,10 @@ static bool copies(const struct contraction_side *side, const struct lanes *lane
 #endif
 }
 
-/* Panels are packed together, a strip of depth at a time, so that a row of the source is read in long runs. */
+/* Panels are packed together, so that a row of the source is read in long runs; no more than a cache has ways, since
+ * panels often lie a power of two apart. */
 #define PANELS_TOGETHER 8
-#define DEPTH_STRIP 32
-
-static void pack_strip(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
-                       int64_t origin, void *panel) {
-    if (side->paired && side->panel >= RUN) {
-        copy_pairs(side, lanes, from, to, origin, panel);
-        return;
-    }
-#if OREBIT_X86
-    if (__builtin_cpu_supports("avx2") && pack_vectors(side, lanes, from, to, origin, panel)) return;
-#endif
-    pack_singly(side, lanes, 0, lanes->count, from, to, origin, panel);
-}
+#define DEPTH_STRIP 256
 
 /* Zeros where no element goes: whole panels that lack lanes, and the end of the depth. */
 static void clear(const struct contraction_side *side, const struct lanes *lanes, int64_t depth, char *panel) {
@@ -314,30 +338,45 @@ static void clear(const struct contraction_side *side, const struct lanes *lanes
     else memset(panel + filled, 0, (size_t)(bytes - filled));
 }
 
-static void pack_together(const struct contraction_side *side, int64_t o, int64_t first, int64_t count, int64_t from,
-                          int64_t to, char *packed, float *norms) {
+/* One panel by itself; whether its norms were found on the way. */
+static bool pack_panel(const struct contraction_side *side, enum way way, const struct lanes *lanes, int64_t from,
+                       int64_t to, void *panel, float *norms) {
+    if (way == SINGLY) {
+        pack_singly(side, lanes, 0, lanes->count, from, to, from, panel);
+        return false;
+    }
+#if OREBIT_X86
+    if (copies(side, lanes)) {
+        copy_panel(side, lanes, from, to, panel, norms);
+        return true;
+    }
+    for (int64_t k = from; way == BY_DEPTH && k < to; k += DEPTH_STRIP) {
+        pack_by_depth(side, lanes, k, k + DEPTH_STRIP < to ? k + DEPTH_STRIP : to, from, panel);
+    }
+#else
+    (void)norms;
+#endif
+    if (way == BY_PAIRS) copy_pairs(side, lanes, from, to, from, panel);
+    return false;
+}
+
+static void pack_together(const struct contraction_side *side, enum way way, int64_t o, int64_t first, int64_t count,
+                          int64_t from, int64_t to, char *packed, float *norms) {
     struct lanes lanes[PANELS_TOGETHER];
-    bool copied[PANELS_TOGETHER];
     const int64_t bytes = contraction_packed_bytes(side, 1, to - from);
+    const int64_t pairs = padded(to - from, side->depth_unit) / 2;
     for (int64_t p = 0; p < count; p++) {
         find_lanes(side, o, first + p, &lanes[p]);
         clear(side, &lanes[p], to - from, packed + p * bytes);
-        copied[p] = copies(side, &lanes[p]);
+    }
 #if OREBIT_X86
-        if (copied[p]) copy_panel(side, &lanes[p], from, to, (int16_t *)(packed + p * bytes), norms + p * NORMS);
+    if (way == BY_LANES && count > 0) pack_by_lanes(side, lanes, count, from, to, packed, bytes);
 #endif
-    }
-    for (int64_t k = from; k < to; k += DEPTH_STRIP) {
-        const int64_t end = k + DEPTH_STRIP < to ? k + DEPTH_STRIP : to;
-        for (int64_t p = 0; p < count; p++) {
-            if (!copied[p]) pack_strip(side, &lanes[p], k, end, from, packed + p * bytes);
-        }
-    }
-    if (side->packed_type != PACKED_I16) return;
-    const int64_t pairs = padded(to - from, side->depth_unit) / 2;
     for (int64_t p = 0; p < count; p++) {
-        if (copied[p]) continue;
-        contraction_norms((const int16_t *)(packed + p * bytes), side->panel, pairs, norms + p * NORMS);
+        char *panel = packed + p * bytes;
+        if (way != BY_LANES && pack_panel(side, way, &lanes[p], from, to, panel, norms + p * NORMS)) continue;
+        if (side->packed_type != PACKED_I16) continue;
+        contraction_norms((const int16_t *)panel, side->panel, pairs, norms + p * NORMS);
     }
 }
 
@@ -345,7 +384,7 @@ void contraction_pack(const struct contraction_side *side, int64_t o, int64_t fi
                       int64_t to, void *packed, float *norms) {
     const int64_t bytes = contraction_packed_bytes(side, 1, to - from);
     for (int64_t p = first; p < last; p += PANELS_TOGETHER) {
-        const int64_t count = last - p < PANELS_TOGETHER ? last - p : PANELS_TOGETHER;
-        pack_together(side, o, p, count, from, to, (char *)packed + (p - first) * bytes, norms + (p - first) * NORMS);
+        const int64_t count = last - p < PANELS_TOGETHER ? last - p : PANELS_TOGETHER, done = p - first;
+        pack_together(side, way_of(side), o, p, count, from, to, (char *)packed + done * bytes, norms + done * NORMS);
     }
 }

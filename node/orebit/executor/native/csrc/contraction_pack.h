@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Lanes of a panel, at most. */
-#define MAX_PANEL 64
+#define MAX_PANEL 16
 
 /* How a panel lies: `group` consecutive depths of each of `panel` lanes, then the next group of depths. */
 enum contraction_packed { PACKED_I16, PACKED_I8, PACKED_F64 };
