@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo network test bench lint typecheck test-node test-contracts test-system snapshots slither clean
+.PHONY: setup demo network test bench docs lint typecheck test-node test-contracts test-system snapshots slither clean
 
 setup:
 	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
@@ -72,6 +72,9 @@ test-system: setup
 
 bench: setup
 	@$(BIN)/python bench/engine.py
+
+docs: setup
+	OREBIT_DOCS=write $(BIN)/python -m pytest tests/node/strategy/test_supported.py -q
 
 snapshots: setup
 	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py -q
