@@ -13,7 +13,7 @@ setup(
             sources=sorted(glob(f"{SOURCES}/*.c")),
             depends=sorted(glob(f"{SOURCES}/*.h")),
             # No contraction, ever: a fused multiply-add would change bits.
-            extra_compile_args=["-O3", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"],
+            extra_compile_args=["-O3", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-g0"],
             extra_link_args=["-pthread"],
             # It is loaded through ctypes and touches no Python: one file serves every version.
             py_limited_api=True,

@@ -10,6 +10,8 @@
 
 #define MOST_CHUNKS 65536
 #define LARGEST 2147483647.0
+/* Shorter sums leave most of a tile of bytes empty, and end before splitting digits into bytes has paid. */
+#define LEAST_PAIRS_FOR_TILES 64
 #define MOST_TILES (MOST_PANELS * MOST_PANELS)
 
 /* The kernels of one instruction set, and the panels that its inner loop takes at once. */
@@ -21,7 +23,7 @@ struct variant {
     tile16 *tile16;
     tile8 *tile8;
     tile64 *tile64;
-    sums16 *sums16; /* for many panels at once */
+    sums16 *sums16; /* instead of tile16 for long sums: many panels at once */
 };
 
 /* Sums of several tiles: NARROW in lo alone, WIDE in lo and hi, FULL (more chunks than those hold) in `sums`. */
@@ -322,7 +324,7 @@ static void multiply(const struct variant *variant, const int64_t *w, int64_t be
     for (int64_t index = begin; index < end; index++) {
         const struct block at = block_at(w, index, row_panels, column_panels);
 #if OREBIT_AMX
-        if (variant->sums16 != NULL) {
+        if (variant->sums16 != NULL && w[P_PAIRS] >= LEAST_PAIRS_FOR_TILES) {
             multiply_many(variant, w, at);
             continue;
         }
@@ -357,5 +359,6 @@ KERNEL(product8, avx512vnni, BY_AVX512, .tile8 = orebit_tile8_avx512vnni, .rows 
 #endif
 
 #if OREBIT_AMX
-KERNEL(product16, amx, BY_AVX512, .sums16 = orebit_sums16_amx)
+KERNEL(product16, amx, BY_AVX512, .sums16 = orebit_sums16_amx, .tile16 = orebit_tile16_avx512vnni, .rows = 2,
+       .columns = 2, .bytes = 2)
 #endif
