@@ -49,7 +49,7 @@ def random_matrices(rng: np.random.Generator) -> Program:
     batch = ((), (3,), (2, 5), (9,))[rng.integers(4)]
     m, n, k = (int(v) for v in rng.integers(1, 70, 3))
     flips = tuple(bool(v) for v in rng.integers(0, 2, 2))
-    return matrix_program(batch, m, n, k, int(rng.choice([4, 8, 14, 15, 16])), flips)
+    return matrix_program(batch, m, n, k, int(rng.choice([4, 8, 14, 15, 16, 22])), flips)
 
 
 def random_convolution(rng: np.random.Generator) -> Program:
@@ -58,7 +58,7 @@ def random_convolution(rng: np.random.Generator) -> Program:
     h, w, padding = int(rng.integers(7, 20)), int(rng.integers(7, 36)), int(rng.integers(0, 3))
     conv = Convolution(n, groups * c, h, w, groups * o, k, kernel_width, stride, padding, dilation, groups)
     kind = "forward" if groups > 1 else str(rng.choice(["forward", "input", "weight"]))
-    return convolution_program(conv, int(rng.choice([8, 14, 15, 16])), kind)
+    return convolution_program(conv, int(rng.choice([8, 14, 15, 16, 22])), kind)
 
 
 @pytest.mark.parametrize("make", [random_matrices, random_convolution])
@@ -69,7 +69,7 @@ def test_random_products_have_the_reference_bits(make, kernels: Kernels) -> None
         check(kernels, program, drawn(rng, program, special=number % 3 == 0), threads=1 + number % 2)
 
 
-@pytest.mark.parametrize("bits", [8, 15, 16])
+@pytest.mark.parametrize("bits", [8, 15, 16, 22])
 @pytest.mark.parametrize(("m", "n", "k"), [(70, 50, 4100), (300, 260, 130), (8, 8, 20000), (1, 1, 5000), (513, 2, 33)])
 def test_deep_and_blocked_products_at_the_ends_of_the_range(m: int, n: int, k: int, bits: int) -> None:
     kernels = Kernels.best(native.require())

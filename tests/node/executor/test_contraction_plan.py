@@ -223,9 +223,8 @@ def test_reversed_and_strided_views_of_plain_integers() -> None:
         ((16383, 16383), 4096, Arithmetic.INT16, 8),
         ((8191, 8191), 4096, Arithmetic.INT16, 32),
         ((32767, 32767), 4096, Arithmetic.INT16, 2),
-        ((32768, 32768), 64, Arithmetic.FLOAT64, 64),  # two such terms overflow 32 bits at once
-        (((1 << 21) - 1, (1 << 21) - 1), 1 << 10, Arithmetic.FLOAT64, 1 << 10),
-        (((1 << 21) - 1, (1 << 21) - 1), 1 << 12, None, 0),
+        ((32768, 32768), 64, Arithmetic.FLOAT64, 1 << 23),  # two such terms overflow 32 bits at once
+        (((1 << 21) - 1, (1 << 21) - 1), 1 << 12, Arithmetic.FLOAT64, 2048),
         ((1 << 62, 2), 1, None, 0),
     ],
 )
@@ -237,5 +236,5 @@ def test_no_kernel_is_chosen_that_could_round_or_wrap(
         assert kernel is None
         return
     assert kernel is not None and kernel.arithmetic is arithmetic and kernel.spill == spill
-    if arithmetic is not Arithmetic.FLOAT64:
-        assert kernel.spill * reach[0] * reach[1] < 2**31
+    limit = 2**53 if arithmetic is Arithmetic.FLOAT64 else 2**31 - 1
+    assert kernel.spill * reach[0] * reach[1] <= limit

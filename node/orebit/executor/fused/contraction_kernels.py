@@ -15,7 +15,7 @@ INT16_LIMIT = (1 << 15) - 1
 EXACT_FLOAT64 = 1 << 53
 INT32_END = 1 << 31
 INT64_END = 1 << 63
-# Least terms between two spills at which carry-save 32-bit accumulators can work: pairs are multiplied at once.
+# Least terms between two spills: pairs are multiplied at once.
 LEAST_SPILL = 2
 
 
@@ -29,8 +29,8 @@ class Arithmetic(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An exact product. `spill` is how many terms a 32-bit sum takes before it could overflow: no more than these may
-    be added between two spills into wider accumulators (for float64: the whole depth)."""
+    """An exact product. `spill` is how many terms its accumulators take before they could overflow 32 bits, or round in
+    the case of float64: no more than these may be added between two spills into wider ones."""
 
     arithmetic: Arithmetic
     spill: int
@@ -46,7 +46,8 @@ def choose(reach: tuple[int, int], depth: int) -> Kernel | None:
         return Kernel(Arithmetic.INT8, spill)
     if max(reach) <= INT16_LIMIT and spill >= LEAST_SPILL:
         return Kernel(Arithmetic.INT16, spill)
-    return Kernel(Arithmetic.FLOAT64, depth) if product * depth < EXACT_FLOAT64 else None
+    exact = EXACT_FLOAT64 // product
+    return Kernel(Arithmetic.FLOAT64, exact) if max(reach) < INT32_END and exact >= LEAST_SPILL else None
 
 
 def reaches(descriptor: Descriptor, reads: Sequence[Range]) -> tuple[int, int]:

@@ -8,19 +8,29 @@ from orebit.executor.fused.contraction import Surroundings, plan
 from orebit.executor.fused.contraction_kernels import Arithmetic
 from orebit.executor.fused.contraction_schedule import Format
 from orebit.executor.fused.contraction_tasks import Prepared, prepare
-from orebit.executor.native.kernels import Kernels
+from orebit.executor.native.kernels import Digits, Kernels
 from orebit.executor.native.library import Library
-from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Panels
+from orebit.executor.native.packing import PAIR_UNIT, TILE_COLUMNS, TILE_ROWS
+
+DIGITS = {
+    Arithmetic.INT8: Digits.INT8,
+    Arithmetic.INT16: Digits.INT16,
+    Arithmetic.FLOAT64: Digits.DOUBLE,
+}
+UNIT = 2 * PAIR_UNIT
 
 Contract = Callable[[Surroundings, int], Prepared | None]
 
 
 def formats(kernels: Kernels) -> dict[Arithmetic, Format]:
-    """The packed form for each arithmetic that these kernels have. Eight-bit digits are multiplied as sixteen."""
-    unit = 2 * Panels(rows=1, k=1, tile=TILE_ROWS).pairs
-    name = f"orebit_product16_{kernels.instructions}"
-    sixteen = Format(name, Arithmetic.INT16, TILE_ROWS, TILE_COLUMNS, unit)
-    return {Arithmetic.INT8: sixteen, Arithmetic.INT16: sixteen}
+    """The packed form for each arithmetic that these kernels have. Where bytes are multiplied no faster than 16-bit
+    digits, there is no kernel for them, and they are packed as such."""
+    made = {
+        arithmetic: Format(kernels.product(f"orebit_product{digits}"), arithmetic, TILE_ROWS, TILE_COLUMNS, UNIT)
+        for arithmetic, digits in DIGITS.items()
+        if digits in kernels.digits
+    }
+    return {Arithmetic.INT8: made[Arithmetic.INT16], **made}
 
 
 def contractor(library: Library, kernels: Kernels | None = None) -> Contract:

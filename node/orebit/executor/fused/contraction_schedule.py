@@ -29,10 +29,10 @@ MOST_LANES = 8192
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A machine's kernel by its exported name, and the packed form it takes: element type, lanes in a panel of rows and
+    """A machine's kernel by its address, and the packed form it takes: element type, lanes in a panel of rows and
     of columns, and the unit that packed depths are padded to."""
 
-    kernel: str
+    kernel: int
     arithmetic: Arithmetic
     row_panel: int
     column_panel: int
@@ -111,7 +111,7 @@ def _buffers(
     made: list[Buffer | None] = [None, None]
     order = None
     if right.read.embedded:
-        pairs = form.arithmetic is Arithmetic.INT16 and right.read.fill == 0 and not left.read.embedded
+        pairs = form.arithmetic is not Arithmetic.FLOAT64 and right.read.fill == 0 and not left.read.embedded
         made[1], order = plan_buffer(layout, right.read, layout.columns, pairs)
     if left.read.embedded:
         made[0], _ = plan_buffer(layout, left.read, layout.rows, pairs=False)

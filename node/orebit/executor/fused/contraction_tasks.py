@@ -83,7 +83,7 @@ class Prepared:
             if buffer is not None:
                 place = workspace + self.places.buffers[position]
                 work.append(_embedding(words, library, side, buffer, self.sources[position], address, place))
-        args = self._words(words, library.address(self.form.kernel), address, workspace)
+        args = self._words(words, self.form.kernel, address, workspace)
         return work + self._products(library, args), words.kept
 
     @property
@@ -237,7 +237,7 @@ def _source_type(side: Side, form: Format) -> DType:
     """The type that is packed from: a buffer's where the side is embedded."""
     if not side.read.embedded:
         return side.dtype
-    if form.arithmetic is Arithmetic.INT16:
+    if form.arithmetic is not Arithmetic.FLOAT64:
         return DType.I16
     return side.dtype if side.quantise is None else side.quantise.dtype
 

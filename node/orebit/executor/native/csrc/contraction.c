@@ -121,8 +121,10 @@ static void multiply_packed(const struct contraction *c, const struct block *b, 
     w[P_ROW_BLOCK] = over(rows, c->left.panel);
     w[P_COLUMN_BLOCK] = over(columns, c->right.panel);
     w[P_PROVEN_PAIRS] = c->spill / 2;
-    w[P_A_NORMS] = (int64_t)(intptr_t)left.norms;
-    w[P_B_NORMS] = (int64_t)(intptr_t)right.norms;
+    if (c->left.packed_type == PACKED_I16) {
+        w[P_A_NORMS] = (int64_t)(intptr_t)left.norms;
+        w[P_B_NORMS] = (int64_t)(intptr_t)right.norms;
+    }
     if (c->bits != 0 && c->partial == NULL) {
         w[P_RESCALED] = 1;
         w[P_SHIFT] = 2 * (c->bits - 1);

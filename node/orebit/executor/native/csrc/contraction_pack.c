@@ -329,6 +329,8 @@ static bool copies(const struct contraction_side *side, const struct lanes *lane
  * panels often lie a power of two apart. */
 #define PANELS_TOGETHER 8
 #define DEPTH_STRIP 256
+/* A multiple of every unit of depth. */
+#define BYTE_STRIP 512
 
 /* Zeros where no element goes: whole panels that lack lanes, and the end of the depth. */
 static void clear(const struct contraction_side *side, const struct lanes *lanes, int64_t depth, char *panel) {
@@ -380,11 +382,61 @@ static void pack_together(const struct contraction_side *side, enum way way, int
     }
 }
 
-void contraction_pack(const struct contraction_side *side, int64_t o, int64_t first, int64_t last, int64_t from,
-                      int64_t to, void *packed, float *norms) {
+static void pack_directly(const struct contraction_side *side, int64_t o, int64_t first, int64_t last, int64_t from,
+                          int64_t to, char *packed, float *norms) {
     const int64_t bytes = contraction_packed_bytes(side, 1, to - from);
     for (int64_t p = first; p < last; p += PANELS_TOGETHER) {
         const int64_t count = last - p < PANELS_TOGETHER ? last - p : PANELS_TOGETHER, done = p - first;
-        pack_together(side, way_of(side), o, p, count, from, to, (char *)packed + done * bytes, norms + done * NORMS);
+        pack_together(side, way_of(side), o, p, count, from, to, packed + done * bytes, norms + done * NORMS);
     }
+}
+
+/* Two pairs of each lane, in 16 bits, become four bytes. */
+static void squeeze_singly(const int16_t *wide, int64_t lanes, int64_t depth, int8_t *out) {
+    for (int64_t k = 0; k < depth; k += 4, wide += 4 * lanes, out += 4 * lanes) {
+        for (int64_t l = 0; l < lanes; l++) {
+            for (int64_t i = 0; i < 4; i++) out[4 * l + i] = (int8_t)wide[i / 2 * 2 * lanes + 2 * l + i % 2];
+        }
+    }
+}
+
+#if OREBIT_X86
+AVX2 static void squeeze_avx2(const int16_t *wide, int64_t lanes, int64_t depth, int8_t *out) {
+    const __m128i order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+    for (int64_t k = 0; k < depth; k += 4, wide += 4 * lanes, out += 4 * lanes) {
+        for (int64_t l = 0; l < lanes; l += 4) {
+            const __m128i a = _mm_loadu_si128((const void *)(wide + 2 * l));
+            const __m128i b = _mm_loadu_si128((const void *)(wide + 2 * lanes + 2 * l));
+            _mm_storeu_si128((void *)(out + 4 * l), _mm_shuffle_epi8(_mm_packs_epi16(a, b), order));
+        }
+    }
+}
+#endif
+
+/* Bytes are packed as 16-bit numbers, a strip at a time, and squeezed. */
+static void pack_bytes(const struct contraction_side *side, int64_t o, int64_t first, int64_t last, int64_t from,
+                       int64_t to, int8_t *packed) {
+    struct contraction_side wide = *side;
+    _Alignas(64) int16_t strip[BYTE_STRIP * MAX_PANEL];
+    float norms[NORMS];
+    wide.packed_type = PACKED_I16;
+    for (int64_t p = first; p < last; p++) {
+        for (int64_t k = from; k < to; k += BYTE_STRIP) {
+            const int64_t end = k + BYTE_STRIP < to ? k + BYTE_STRIP : to, depth = padded(end - k, side->depth_unit);
+            pack_directly(&wide, o, p, p + 1, k, end, (char *)strip, norms);
+#if OREBIT_X86
+            if (side->panel % 4 == 0 && __builtin_cpu_supports("avx2")) squeeze_avx2(strip, side->panel, depth, packed);
+            else squeeze_singly(strip, side->panel, depth, packed);
+#else
+            squeeze_singly(strip, side->panel, depth, packed);
+#endif
+            packed += depth * side->panel;
+        }
+    }
+}
+
+void contraction_pack(const struct contraction_side *side, int64_t o, int64_t first, int64_t last, int64_t from,
+                      int64_t to, void *packed, float *norms) {
+    if (side->packed_type == PACKED_I8) pack_bytes(side, o, first, last, from, to, packed);
+    else pack_directly(side, o, first, last, from, to, packed, norms);
 }
