@@ -7,8 +7,6 @@
 
 /* Elements of a row that are held at once between reading and placing them. */
 #define PIECE 256
-/* Elements that a vector may read or write beyond a piece. */
-#define SLACK 16
 
 /* The buffer is blocks of `block` elements. Rows [blocks[b], blocks[b + 1]) go to block b: row r holds source row
  * first[r] and, beside it, second[r] (-1: none), elements from .. from + count - 1 of each. Element j stands at position
@@ -73,57 +71,63 @@ static void read_piece(const struct embedding *e, int64_t row, int64_t exponent,
     }
     const float *source = (const float *)e->source + at;
     const float scale = quantise_scale(e->exponents[exponent], e->bits), limit = quantise_limit(e->bits);
-    int64_t i = 0;
-#if OREBIT_X86
-    if (__builtin_cpu_supports("avx2")) i = quantise_run(source, count, scale, limit, into);
-#endif
-    for (; i < count; i++) into[i] = quantise_one(source[i], scale, limit);
+    for (int64_t i = 0; i < count; i++) into[i] = quantise_one(source[i], scale, limit);
 }
 
 #if OREBIT_X86
-/* Whole eights of 16-bit neighbours, paired or not, in one phase or two; how many were placed. */
-AVX2 static int64_t place_vectors(const struct embedding *e, const int32_t *a, const int32_t *b, int64_t j,
-                                  int64_t count, int16_t *row) {
-    if (e->step != 1 || e->phases > 2 || e->target_type != TYPE_I16) return 0;
+/* Eight digits of each of two rows to where they stand: 16-bit neighbours, paired or not, in one phase or two. */
+INLINE_AVX2 void place_eight(const struct embedding *e, __m256i x, __m256i y, int16_t *first, int16_t *second) {
     const __m256i apart = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
     const __m128i gather = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13);
-    const int64_t ahead = 8 / e->phases * e->unit;
-    int16_t *first = row + position(e, j), *second = e->phases == 2 ? row + position(e, j + 1) : first + ahead / 2;
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8, first += ahead, second += ahead) {
-        const __m256i x = _mm256_loadu_si256((const void *)(a + i)), y = _mm256_loadu_si256((const void *)(b + i));
-        __m256i both = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
-        if (e->phases == 2) both = _mm256_permutevar8x32_epi32(both, apart);
-        __m128i low = _mm256_castsi256_si128(both), high = _mm256_extracti128_si256(both, 1);
-        if (e->unit == 2) {
-            _mm_storeu_si128((void *)first, low);
-            _mm_storeu_si128((void *)second, high);
-            continue;
-        }
-        low = _mm_shuffle_epi8(low, gather);
-        high = _mm_shuffle_epi8(high, gather);
-        _mm_storel_epi64((void *)first, low);
-        _mm_storel_epi64((void *)second, high);
+    __m256i both = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
+    if (e->phases == 2) both = _mm256_permutevar8x32_epi32(both, apart);
+    const __m128i low = _mm256_castsi256_si128(both), high = _mm256_extracti128_si256(both, 1);
+    if (e->unit == 2) {
+        _mm_storeu_si128((void *)first, low);
+        _mm_storeu_si128((void *)second, high);
+    } else {
+        _mm_storel_epi64((void *)first, _mm_shuffle_epi8(low, gather));
+        _mm_storel_epi64((void *)second, _mm_shuffle_epi8(high, gather));
     }
-    return i;
+}
+
+/* Whole eights of a row of floats, quantised on the way; how many elements were placed. */
+AVX2 static int64_t embed_floats(const struct embedding *e, int64_t r, int16_t *row) {
+    if (e->type != TYPE_F32 || e->target_type != TYPE_I16 || e->step != 1 || e->phases > 2 || e->first[r] < 0) return 0;
+    const bool paired = e->unit == 2 && e->second[r] >= 0;
+    const float *a = (const float *)e->source + e->first[r] * e->extent + e->from;
+    const float *b = paired ? (const float *)e->source + e->second[r] * e->extent + e->from : a;
+    const __m256 limit = _mm256_set1_ps(quantise_limit(e->bits));
+    const __m256 scale = _mm256_set1_ps(quantise_scale(e->exponents[e->first_exponents[r]], e->bits));
+    __m256 second_scale = _mm256_setzero_ps();
+    if (paired) second_scale = _mm256_set1_ps(quantise_scale(e->exponents[e->second_exponents[r]], e->bits));
+    const int64_t ahead = 8 / e->phases * e->unit;
+    int16_t *first = row + position(e, 0), *second = e->phases == 2 ? row + position(e, 1) : first + ahead / 2;
+    int64_t j = 0;
+    for (; j + 8 <= e->count; j += 8, first += ahead, second += ahead) {
+        const __m256i x = quantise_eight(_mm256_loadu_ps(a + j), scale, limit);
+        const __m256i y = paired ? quantise_eight(_mm256_loadu_ps(b + j), second_scale, limit) : _mm256_setzero_si256();
+        place_eight(e, x, y, first, second);
+    }
+    return j;
 }
 #endif
 
 static void embed_row(const struct embedding *e, int64_t r) {
-    int32_t a[PIECE + SLACK], b[PIECE + SLACK];
+    int32_t a[PIECE], b[PIECE];
     const int64_t size = type_bytes(e->target_type);
     void *row = (char *)e->target + e->place[r] * size;
     const bool paired = e->unit == 2;
-    for (int64_t j = 0; j < e->count; j += PIECE) {
+    int64_t done = 0;
+#if OREBIT_X86
+    if (__builtin_cpu_supports("avx2")) done = embed_floats(e, r, row);
+#endif
+    for (int64_t j = done; j < e->count; j += PIECE) {
         const int64_t count = e->count - j < PIECE ? e->count - j : PIECE;
         const bool floats = e->type == TYPE_F32;
         read_piece(e, e->first[r], floats ? e->first_exponents[r] : 0, j, count, a);
         if (paired) read_piece(e, e->second[r], floats ? e->second_exponents[r] : 0, j, count, b);
-        int64_t i = 0;
-#if OREBIT_X86
-        if (__builtin_cpu_supports("avx2")) i = place_vectors(e, a, paired ? b : a, j, count, row);
-#endif
-        for (; i < count; i++) {
+        for (int64_t i = 0; i < count; i++) {
             const int64_t at = position(e, j + i);
             put(row, e->target_type, at, a[i]);
             if (paired) put(row, e->target_type, at + 1, b[i]);

@@ -51,16 +51,6 @@ INLINE_AVX2 __m256i quantise_eight(__m256 x, __m256 scale, __m256 limit) {
     const __m256 lowest = _mm256_sub_ps(_mm256_setzero_ps(), limit);
     return _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(number, limit), lowest));
 }
-
-/* Whole eights of a run of `count` with one scale; how many were done. */
-AVX2 static inline int64_t quantise_run(const float *source, int64_t count, float scale, float limit, int32_t *to) {
-    const __m256 scales = _mm256_set1_ps(scale), limits = _mm256_set1_ps(limit);
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        _mm256_storeu_si256((void *)(to + i), quantise_eight(_mm256_loadu_ps(source + i), scales, limits));
-    }
-    return i;
-}
 #endif
 
 #endif
