@@ -161,3 +161,22 @@ def test_a_result_does_not_depend_on_how_tasks_are_split() -> None:
         for part in reversed(range(task.count)):
             kernel(words, part, part + 1)
     assert np.array_equal(out.view(np.uint32), whole.view(np.uint32)) and kept and memory.size
+
+
+def test_digits_that_several_products_read_are_quantised_by_each_of_them() -> None:
+    library = native.require()
+    builder = Builder()
+    x, y, z = (builder.constant(DType.F32, shape) for shape in ((9, 21), (17, 21), (4, 21)))
+    (qx, _), (qy, _), (qz, _) = (digits(builder, value, [0], 15) for value in (x, y, z))
+    rows, columns = select_axes(3, [0, 2]), select_axes(3, [1, 2])
+    first = builder.dot(qx.view(rows), qy.view(columns), (9, 17), (21,))
+    second = builder.dot(qz.view(rows), qx.view(columns), (4, 9), (21,))
+    third = builder.dot(qz.view(rows), qy.view(columns), (4, 17), (21,))
+    program = finished(builder, first, second, third, builder.identity(qz))
+    values = traced(program, drawn(np.random.default_rng(4), program, special=True))
+    contract, around = contractor(library), Surroundings(program)
+    made = [p for p in (contract(around, number) for number in program.operations) if p is not None]
+    # The digits of z are new state as well: they are stored, and read by both of their products.
+    assert [len(prepared.contraction.absorbed) for prepared in made] == [2, 1, 1]
+    for prepared in made:
+        assert same_bits(run(library, prepared, values), values[prepared.contraction.output])

@@ -21,6 +21,8 @@ from orebit.numerics.types import CANONICAL_NAN, DType
 from orebit.program.descriptor import Descriptor, Kind, Operand
 from orebit.program.graph import Program
 
+Placed = tuple[int, tuple[int, ...]]
+
 
 class Surroundings:
     """A program's proven ranges and readers, computed once."""
@@ -28,6 +30,7 @@ class Surroundings:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.kept = frozenset(program.new_state)
+        self._products: dict[int, tuple[Product, Kernel] | None] = {}
 
     @cached_property
     def ranges(self) -> list[Range]:
@@ -54,6 +57,16 @@ class Surroundings:
     def readers(self, number: int) -> list[int]:
         """Nodes that read a node, each once; the new state is read by nobody here (see `kept`)."""
         return self._readers[number]
+
+    def product(self, number: int) -> tuple[Product, Kernel] | None:
+        """A dot as a matrix product with its kernel; None where there is none or an operand has too many elements for
+        the 32-bit offsets of packing."""
+        if number not in self._products:
+            descriptor = self.program.descriptor(number)
+            product, kernel = classify(descriptor), kernel_of(descriptor, self.reads(number))
+            small = product is not None and all(2 * read.size < 1 << 31 for read in product.reads)
+            self._products[number] = (product, kernel) if product is not None and kernel is not None and small else None
+        return self._products[number]
 
     def reads(self, number: int) -> list[Range]:
         """The proven ranges of a node's operands."""
@@ -155,9 +168,10 @@ def plan(around: Surroundings, number: int) -> Contraction | None:
     descriptor = program.descriptor(number)
     if descriptor.kind is not Kind.DOT:
         return None
-    product, kernel = classify(descriptor), kernel_of(descriptor, around.reads(number))
-    if product is None or kernel is None:
+    chosen = around.product(number)
+    if chosen is None:
         return None
+    product, kernel = chosen
     sides = [_side(around, number, position, product) for position in range(2)]
     left, right = sides[product.left], sides[product.right]
     rescale = _absorbed_rescale(around, number, product)
@@ -175,18 +189,41 @@ def _side(around: Surroundings, dot: int, position: int, product: Product) -> Si
     plain = Side(node, program.descriptor(node).dtype, read, max(abs(low), abs(high), abs(read.fill)))
     made = program.descriptor(node)
     found = quantise_of(made)
-    # What several nodes read is quantised once, before.
-    if found is None or around.readers(node) != [dot] or node in around.kept or not _reads_whole(made, found.source):
+    if found is None or not _quantised_by_readers(around, node, found):
         return plain
+    placed = _placed(around, node, found, dot, position)
+    assert placed is not None
     source, exponent = (program.nodes[node].operands[k] for k in (found.source, found.exponent))
-    operand = program.descriptor(dot).operands[position]
-    placed = _source_scale(made, found, operand) if read.embedded else _lane_scale(made, found, operand, read, product)
-    if placed is None:
-        return plain
     return Side(source, DType.F32, read, plain.reach, Quantised(node, found, made.dtype, Scale(exponent, *placed)))
 
 
-Placed = tuple[int, tuple[int, ...]]
+def _quantised_by_readers(around: Surroundings, node: int, found: Quantise) -> bool:
+    """Whether a quantise map is never stored: all that read it are products that quantise on their way."""
+    program = around.program
+    if node in around.kept or not _reads_whole(program.descriptor(node), found.source):
+        return False
+    for reader in around.readers(node):
+        if program.descriptor(reader).kind is not Kind.DOT or around.product(reader) is None:
+            return False
+        for position, operand in enumerate(program.nodes[reader].operands):
+            if operand == node and _placed(around, node, found, reader, position) is None:
+                return False
+    return True
+
+
+def _placed(around: Surroundings, node: int, found: Quantise, dot: int, position: int) -> Placed | None:
+    """Base and strides of a quantise map's exponents where the dot reads it."""
+    chosen = around.product(dot)
+    assert chosen is not None
+    product = chosen[0]
+    made, operand, read = (
+        around.program.descriptor(node),
+        around.program.descriptor(dot).operands[position],
+        product.reads[position],
+    )
+    if read.embedded:
+        return _source_scale(made, found, operand)
+    return _lane_scale(made, found, operand, read, product)
 
 
 def _source_scale(made: Descriptor, found: Quantise, operand: Operand) -> Placed | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orebit.executor.fused.contraction import Contraction, Scale
+from orebit.executor.fused.contraction import Scale
 from orebit.executor.fused.contraction_axes import Axes, Product
 from orebit.executor.fused.contraction_reads import Positions, Read, positions
 from orebit.executor.views import row_major
@@ -100,8 +100,3 @@ def runs(offsets: Positions, length: int, step: int = 1) -> np.ndarray[tuple[int
         single = np.concatenate(([0], np.cumsum(np.diff(offsets) == step)))
         marks[: len(offsets) - length + 1] = single[length - 1 :] - single[: len(offsets) - length + 1] == length - 1
     return marks if int(marks.sum()) * 2 * length >= len(offsets) else None
-
-
-def fits(contraction: Contraction) -> bool:
-    """Whether all offsets of lanes and depths fit 32 bits, in which kernels hold them."""
-    return all(2 * side.read.size < 1 << 31 for side in (contraction.left, contraction.right))

@@ -43,8 +43,6 @@ def contractor(library: Library, kernels: Kernels | None = None) -> Contract:
 
     def contract(around: Surroundings, number: int) -> Prepared | None:
         contraction = plan(around, number)
-        if contraction is None or contraction.kernel.arithmetic not in known:
-            return None
-        return prepare(contraction, known[contraction.kernel.arithmetic])
+        return None if contraction is None else prepare(contraction, known[contraction.kernel.arithmetic])
 
     return contract

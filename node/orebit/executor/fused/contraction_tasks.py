@@ -11,7 +11,7 @@ import numpy as np
 from orebit.executor.fused.contraction import Contraction, Scale, Side
 from orebit.executor.fused.contraction_buffer import Buffer, buffer_offsets, buffer_rows, row_scales
 from orebit.executor.fused.contraction_kernels import Arithmetic
-from orebit.executor.fused.contraction_layout import RUN, fits, runs, scale_offsets, side_offsets
+from orebit.executor.fused.contraction_layout import RUN, runs, scale_offsets, side_offsets
 from orebit.executor.fused.contraction_reads import Positions
 from orebit.executor.fused.contraction_schedule import Format, Schedule, schedule
 from orebit.executor.native.library import Library, Work
@@ -200,10 +200,8 @@ def _exponents(
     return address(scale.node), words.table(outer), words.table(lanes, LANE_TABLE)
 
 
-def prepare(contraction: Contraction, form: Format) -> Prepared | None:
-    """Cuts a contraction into parts; None where an operand has too many elements for the kernels' tables."""
-    if not fits(contraction):
-        return None
+def prepare(contraction: Contraction, form: Format) -> Prepared:
+    """Cuts a contraction into parts."""
     plan = schedule(contraction, form)
     left, right = (_source_type(side, form) for side in (contraction.left, contraction.right))
     return Prepared(contraction, form, plan, (left, right), _places(form, plan, (left, right)))
@@ -277,6 +275,7 @@ def _embedding(
         buffer.phases,
         buffer.part_step(axis),
         buffer.unit,
+        int(last.start + last.step * last.count - last.step + 1 < last.extent),
         read.fill,
     )
     return Work(library.address("orebit_contraction_embed"), args, blocks)

@@ -26,6 +26,7 @@ struct embedding {
     int64_t extent; /* of a source row */
     int64_t from, count, start, step;
     int64_t phases, phase_step, unit;
+    int64_t room; /* whether the place behind the last element is of the same row */
     int64_t fill;
 };
 
@@ -91,9 +92,18 @@ INLINE_AVX2 void place_eight(const struct embedding *e, __m256i x, __m256i y, in
     }
 }
 
+/* Eight pairs of digits with a pair of zeros behind each. */
+INLINE_AVX2 void place_apart(__m256i x, __m256i y, int16_t *to) {
+    const __m256i both = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
+    _mm256_storeu_si256((void *)to, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(both)));
+    _mm256_storeu_si256((void *)(to + 16), _mm256_cvtepu32_epi64(_mm256_extracti128_si256(both, 1)));
+}
+
 /* Whole eights of a row of floats, quantised on the way; how many elements were placed. */
 AVX2 static int64_t embed_floats(const struct embedding *e, int64_t r, int16_t *row) {
-    if (e->type != TYPE_F32 || e->target_type != TYPE_I16 || e->step != 1 || e->phases > 2 || e->first[r] < 0) return 0;
+    if (e->type != TYPE_F32 || e->target_type != TYPE_I16 || e->first[r] < 0) return 0;
+    const bool doubled = e->step == 2 && e->phases == 1 && e->unit == 2 && e->fill == 0 && e->room;
+    if (!doubled && (e->step != 1 || e->phases > 2)) return 0;
     const bool paired = e->unit == 2 && e->second[r] >= 0;
     const float *a = (const float *)e->source + e->first[r] * e->extent + e->from;
     const float *b = paired ? (const float *)e->source + e->second[r] * e->extent + e->from : a;
@@ -107,7 +117,8 @@ AVX2 static int64_t embed_floats(const struct embedding *e, int64_t r, int16_t *
     for (; j + 8 <= e->count; j += 8, first += ahead, second += ahead) {
         const __m256i x = quantise_eight(_mm256_loadu_ps(a + j), scale, limit);
         const __m256i y = paired ? quantise_eight(_mm256_loadu_ps(b + j), second_scale, limit) : _mm256_setzero_si256();
-        place_eight(e, x, y, first, second);
+        if (doubled) place_apart(x, y, row + position(e, j));
+        else place_eight(e, x, y, first, second);
     }
     return j;
 }
