@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import fx
+from torch._ops import OpOverload
 from torch.func import functionalize
 from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -223,7 +224,12 @@ def _functional(trace: Trace) -> fx.GraphModule:
             decomposition_table=composite_operations(),
             tracing_mode="real",
         )
-        made: fx.GraphModule = recorded(*copies)
+        try:
+            made: fx.GraphModule = recorded(*copies)
+        except OrebitError:
+            raise
+        except Exception as error:  # torch's refusals have no common type
+            raise TraceError(_unfunctional(trace, error)) from error
     for generator, state in zip(generators, states, strict=True):
         generator.set_state(state)
     for node in reversed(made.graph.nodes):
@@ -231,6 +237,21 @@ def _functional(trace: Trace) -> fx.GraphModule:
             made.graph.erase_node(node)
     made.graph.eliminate_dead_code()
     return made
+
+
+def _unfunctional(trace: Trace, error: Exception) -> str:
+    """Why a recorded step has no form without mutation; names what it updates that is not the model's, if anything."""
+    for node in trace.graph.graph.nodes:
+        target = node.target
+        if isinstance(target, OpOverload) and target._schema.is_mutable:
+            held = [source for source in node.all_input_nodes if source.op == "get_attr"]
+            if held:
+                return (
+                    f"{target} at {location(node)} updates a tensor that is neither the model's nor the optimizer's, so"
+                    " that no program can carry it on: name it with the models (`model={...}`), make it a buffer, or"
+                    " leave it out of the step; a GradScaler is not needed in float32"
+                )
+    return f"the step has no form without mutation: {type(error).__name__}: {error}"
 
 
 def _is_bookkeeping(node: fx.Node) -> bool:

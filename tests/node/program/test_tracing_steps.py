@@ -227,3 +227,24 @@ def test_a_scheduler_stepped_out_of_reach_is_refused() -> None:
 
     with pytest.raises(TraceError, match=r"a scheduler steps inside the step.*Training\(scheduler=...\)"):
         traced(step, model, optimizer)
+
+
+def test_a_tensor_updated_beside_the_models_is_refused_and_carried_when_named() -> None:
+    model, seen = network(6, 2), torch.zeros(6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        seen.add_(x.sum(0))
+        return loss
+
+    with pytest.raises(
+        TraceError, match=r"aten\.add_\.Tensor at .*test_tracing_steps.py:\d+ updates a tensor that is neither"
+    ):
+        traced(step, model, optimizer)
+    seen.zero_()
+    state = run(traced(step, {"net": model, "seen": seen}, optimizer), 2)
+    assert torch.allclose(state["seen"], X.sum(0), atol=1e-4) and not seen.any()
