@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from orebit.errors import TraceError
 from orebit.executor.reference import ReferenceExecutor
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
