@@ -153,3 +153,17 @@ def test_a_u_net_trains_as_in_float32(width: int, size: int, steps: int) -> None
     torch.manual_seed(0)
     _, own, eager, _ = losses(UNet(width), F.mse_loss, masks(size), steps)
     assert own == pytest.approx(eager, rel=2e-3)
+
+
+def test_spectral_and_weight_norm_train_as_in_float32() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)),
+        nn.ReLU(),
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
+    _, own, eager, apart = losses(model, F.cross_entropy, images(8), 3)
+    assert own == pytest.approx(eager, rel=2e-3)
+    assert max(apart.values()) < 1e-3

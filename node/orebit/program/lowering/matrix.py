@@ -40,6 +40,6 @@ def mv(lowering: Lowering, a: Tensor, x: Tensor) -> Tensor:
     return mm(lowering, a, x.with_axis(1)).without_axis(1)
 
 
-@lowers(aten.dot.default)
+@lowers(aten.dot.default, aten.vdot.default)
 def dot(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
     return mm(lowering, a.with_axis(0), b.with_axis(1)).without_axis(1).without_axis(0)
