@@ -6,7 +6,7 @@ Each is only an equal composition of other functions, under autograd; it is in f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +15,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from orebit.errors import TraceError
-
-aten = torch.ops.aten
 
 
 def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
@@ -144,32 +142,3 @@ class WrittenOut(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return REPLACED.get(func, func)(*args, **(kwargs or {}))
-
-
-def as_strided(
-    tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
-) -> Any:
-    """A view by strides as slices, a permutation and an expansion; what none of these is stays as it is."""
-    if not tensor.is_contiguous() or tensor.storage_offset():
-        return NotImplemented
-    rest, own = storage_offset or 0, tensor.stride()
-    starts = []
-    for step in own:
-        starts.append(rest // step)
-        rest %= step
-    cut, used = tensor, []
-    for extent, step in zip(size, stride, strict=True):
-        if extent == 1 or step == 0:
-            continue
-        axis = next((k for k, base in enumerate(own) if k not in used and step % base == 0), None)
-        if axis is None or starts[axis] + (extent - 1) * (step // own[axis]) >= tensor.size(axis):
-            return NotImplemented
-        used.append(axis)
-        end = starts[axis] + (extent - 1) * (step // own[axis]) + 1
-        cut = aten.slice_copy.Tensor(cut, axis, starts[axis], end, step // own[axis])
-    for axis in range(tensor.dim()):
-        if axis not in used:
-            cut = aten.slice_copy.Tensor(cut, axis, starts[axis], starts[axis] + 1)
-    cut = aten.permute_copy.default(cut, [*used, *(k for k in range(tensor.dim()) if k not in used)])
-    kept = [extent if step else 1 for extent, step in zip(size, stride, strict=True)]
-    return aten.expand_copy.default(aten.view_copy.default(cut, kept), size)

@@ -16,8 +16,9 @@ from torch._ops import OpOverload
 from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from orebit.program.tracing_composites import WrittenOut, as_strided
+from orebit.program.tracing_composites import WrittenOut
 from orebit.program.tracing_padding import CircularPadding
+from orebit.program.tracing_strides import as_strided, as_strided_scatter
 
 aten = torch.ops.aten
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -53,11 +54,30 @@ DECOMPOSED: list[Any] = [
     aten.max_unpool2d,
     aten.max_unpool3d,
     aten.rot90,
+    aten.addmv,
+    aten.addr,
+    aten.trace,
+    aten.aminmax,
+    aten.sinc,
+    aten.heaviside,
+    aten.new_full,
+    aten.new_ones,
+    aten.nansum,
+    aten.dist,
+    aten.logit,
+    aten.logit_backward,
+    aten.deg2rad,
+    aten.special_xlog1py,
+    aten.diag_embed,
+    aten.linalg_cross,
+    aten.take,
+    aten._euclidean_dist,
 ]
 # Those written out by functions of ours, which are called with the operation's arguments (see `decomposes`).
 WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {
     aten.as_strided.default: as_strided,
     aten.as_strided_copy.default: as_strided,
+    aten.as_strided_scatter.default: as_strided_scatter,
 }
 
 

@@ -61,8 +61,19 @@ def filled(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def assigned_apart(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    y = x.clone()
+    y[::2, 1:4] = w[:3, :3]
+    y.t()[4] *= w[:, 0]
+    return y * w
+
+
 WRITES: dict[str, Forward] = {
     "assignment": assigned,
+    "assignment_apart": assigned_apart,
+    "diag_embed": lambda w, x: torch.diag_embed(w * x),
+    "take": lambda w, x: torch.take(w * x, torch.tensor([3, 0, 29])),
+    "new": lambda w, x: w * x.new_full((5,), 2.0) + x.new_ones(6, 5),
     "indexed_assignment": filled,
     "index_put": lambda w, x: x.index_put((ROWS[0],), w[:3]),
     "index_put_broadcast": lambda w, x: (w * x).index_put((ROWS[0], torch.tensor([1, 2, 3])), w[0, 0]),
@@ -100,6 +111,11 @@ def test_write(name: str) -> None:
 def test_embedding_bag(mode: str) -> None:
     check(lambda w, x: F.embedding_bag(ROWS, w * x, mode=mode))
     check(lambda w, x: F.embedding_bag(ROWS.flatten(), w * x, torch.tensor([0, 1, 4]), mode=mode))
+    check(lambda w, x: F.embedding_bag(ROWS, w * x, mode=mode, padding_idx=2))
+
+
+def test_embedding_bag_with_weights_of_its_own() -> None:
+    check(lambda w, x: F.embedding_bag(ROWS, w * x, mode="sum", per_sample_weights=w[:2, :3] * 2))
 
 
 def test_embedding_with_max_norm_shortens_rows_in_place() -> None:

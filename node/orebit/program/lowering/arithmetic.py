@@ -171,3 +171,15 @@ def logaddexp(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
 @lowers(aten.frac.default)
 def frac(lowering: Lowering, a: Tensor) -> Tensor:
     return lowering.map(lambda x: x - trunc(x), a)
+
+
+@lowers(aten.fmax.default)
+def fmax(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
+    """The maximum, a number before NaN."""
+    return as_float(lowering, lambda x, y: x.eq(x).select(y.eq(y).select(x.max(y), x), y), a, b)
+
+
+@lowers(aten.fmin.default)
+def fmin(lowering: Lowering, a: Tensor, b: Tensor) -> Tensor:
+    """The minimum, a number before NaN."""
+    return as_float(lowering, lambda x, y: x.eq(x).select(y.eq(y).select(x.min(y), x), y), a, b)

@@ -86,3 +86,40 @@ def embedding_bag_backward(
         counts = rows(lowering, sum_at(lowering, places, ones, rows_count), places)
         each = lowering.map(lambda n, g: g / n.max(1).to_f32(), counts.with_axis(1), each)
     return sum_at(lowering, places, each, rows_count)
+
+
+@lowers(aten._embedding_bag_backward.default)
+def embedding_bag_backward_of_offsets(
+    lowering: Lowering,
+    grad: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    bags: Tensor,
+    sizes: Tensor,
+    maxima: Tensor,
+    rows_count: int,
+    scale_by_frequency: bool,
+    mode: int,
+    sparse: bool,
+    weights: Tensor | None,
+    padding: int = -1,
+) -> Tensor:
+    return embedding_bag_backward(
+        lowering, grad, indices, bags, sizes, maxima, rows_count, scale_by_frequency, mode, weights, padding
+    )
+
+
+@lowers(aten._embedding_bag_per_sample_weights_backward.default)
+def embedding_bag_weights_backward(
+    lowering: Lowering,
+    grad: Tensor,
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    bags: Tensor,
+    mode: int,
+    padding: int = -1,
+) -> Tensor:
+    each = lowering.map(lambda g, x: g * x, rows(lowering, grad, bags), rows(lowering, weight, indices))
+    total = exact.sum_over(lowering, each, [1])
+    return total if padding < 0 else lowering.map(lambda i, t: i.eq(padding).select(0.0, t), indices, total)

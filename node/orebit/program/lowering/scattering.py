@@ -178,6 +178,16 @@ def scatter_value(lowering: Lowering, a: Tensor, dim: int, index: Tensor, number
     return scatter(lowering, a, dim, index, filled)
 
 
+@lowers(aten.put.default)
+def put(lowering: Lowering, a: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    size = prod(a.shape)
+    places = lowering.map(lambda i: i.lt(0).select(i + size, i), index, dtype=DType.I64)
+    source = lowering.reshape(source, index.shape)
+    if accumulate:
+        return added(lowering, a, lowering.reshape(sum_at(lowering, places, source, size), a.shape))
+    return lowering.reshape(overwrite(lowering, _flat(lowering, a), places, source), a.shape)
+
+
 @lowers(aten.scatter_add.default)
 def scatter_add(lowering: Lowering, a: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     shape = a.shape
