@@ -15,7 +15,9 @@ import structlog
 from orebit.daemon.config import Limits
 from orebit.daemon.journal import Journal
 from orebit.errors import BlobMissing, ProgramError
-from orebit.executor.reference import ReferenceExecutor
+from orebit.executor.conformance import Executor
+from orebit.executor.selection import choose_executor
+from orebit.executor.storage import Given
 from orebit.program.descriptor import Kind
 from orebit.program.graph import Program
 from orebit.store import BlobClient, LocalStore, Plan, PlanShard
@@ -95,11 +97,11 @@ class Inputs:
         """Read-only arrays, checked against their roots. Raises BlobMissing or BlobCorrupt."""
         return [self._store.tensor(root)[1] for root in roots]
 
-    def executor(self, entry: PlanShard) -> ReferenceExecutor:
-        """An executor over the shard's own constants and parameters."""
-        return ReferenceExecutor(
-            self.program(entry.program), self.tensors(entry.constants), self.tensors(entry.parameters)
-        )
+    def executor(self, entry: PlanShard) -> Executor:
+        """What runs the shard here, over its own constants and parameters."""
+        program = self.program(entry.program)
+        factory = choose_executor(program, entry.steps)
+        return factory(program, self.tensors(entry.constants), self.tensors(entry.parameters))
 
     def seconds_a_step(self, entry: PlanShard) -> float:
         """Seconds that one step takes here: as the last shard took, else the best of a few steps made now."""
@@ -107,7 +109,7 @@ class Inputs:
         if known is not None:
             return known
         executor = self.executor(entry)
-        state = executor.step(self.tensors(entry.state))
+        state: Sequence[Given] = executor.step(self.tensors(entry.state))
         best = float("inf")
         until = time.monotonic() + BENCH_SECONDS
         for _ in range(BENCH_STEPS):

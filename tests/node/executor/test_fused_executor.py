@@ -201,3 +201,14 @@ def test_machine_code_has_no_fused_multiply_add() -> None:
     )
     assert compile_object(text)
     assert "fmadd" not in machine().target().emit_assembly(llvm.parse_assembly(text))
+
+
+def test_a_profile_accounts_for_every_stage_and_changes_nothing() -> None:
+    program = row_program(70, 31, 1)
+    state = [np.ones((70, 31), np.float32), np.ones((70, 31), np.int64)]
+    executor = FusedExecutor(program, [], [])
+    before = bits(program, executor.step(state))
+    profile = executor.profile(state)
+    assert [n for stage, _ in profile for n in stage.outputs if n in program.new_state] == list(program.new_state)
+    assert all(0 < seconds < 1 for _, seconds in profile)
+    assert bits(program, executor.step(state)) == before

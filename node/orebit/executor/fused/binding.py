@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ _NODE = 0x7E57 << 48
 class Bound:
     """A list of tasks over words; `place` fills in addresses of nodes, as often as they change."""
 
-    def __init__(self, library: Library, work: Sequence[Work], kept: list[object]) -> None:
+    def __init__(self, library: Library, stages: Sequence[Sequence[Work]], kept: list[object]) -> None:
+        work = [part for stage in stages for part in stage]
+        self._stages = [len(stage) for stage in stages]
         self._library = library
         self._kept = kept
         self._words = np.array([word for part in work for word in part.args] or [0], dtype=np.int64)
@@ -41,6 +44,17 @@ class Bound:
     def run(self, threads: int) -> None:
         self._library.run(self._tasks, self._length, threads)
 
+    def seconds(self, threads: int) -> list[float]:
+        """As `run`, stage by stage: what each takes."""
+        taken, first = [], 0
+        for length in self._stages:
+            tasks = (Task * max(1, length))(*self._tasks[first : first + length])
+            started = time.perf_counter()
+            self._library.run(tasks, length, threads)
+            taken.append(time.perf_counter() - started)
+            first += length
+        return taken
+
 
 def bind(library: Library, symbols: Symbols, stages: Sequence[Stage], workspaces: Sequence[int]) -> Bound:
     """The tasks of stages in order.
@@ -49,11 +63,11 @@ def bind(library: Library, symbols: Symbols, stages: Sequence[Stage], workspaces
         symbols: addresses of generated kernels, by name.
         workspaces: the address of each stage's workspace.
     """
-    work: list[Work] = []
+    work: list[list[Work]] = []
     kept: list[Any] = []
     for stage, workspace in zip(stages, workspaces, strict=True):
         tasks, alive = stage.bind(library, symbols, _mark, workspace)
-        work += tasks
+        work.append(tasks)
         kept += alive
     return Bound(library, work, kept)
 
