@@ -74,9 +74,7 @@ def eye_m(lowering: Lowering, rows: int, columns: int, **_: Any) -> Tensor:
     return lowering.generate(lambda e: here(e.index(0), e.index(1)), (rows, columns), dtype)
 
 
-@lowers(
-    aten.split_with_sizes.default, aten.split_with_sizes_copy.default, aten.unsafe_split_with_sizes.default
-)
+@lowers(aten.split_with_sizes.default, aten.split_with_sizes_copy.default, aten.unsafe_split_with_sizes.default)
 def split_with_sizes(lowering: Lowering, a: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
     dim = axis(dim, len(a.shape))
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
