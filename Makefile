@@ -45,13 +45,13 @@ demo: setup
 network: setup
 	@$(BIN)/python scripts/network.py
 
-# Contracts and node take a core each; the networks of the system tests mostly wait for their chains.
+# The networks of the system tests mostly wait for their chains, which leaves a core to the contracts.
 SIDE_BY_SIDE := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test: lint typecheck
-	@echo "Testing the contracts and the node side by side (three minutes) ..."
-	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-contracts test-node
-	@$(MAKE) --no-print-directory test-system
+	@$(MAKE) --no-print-directory test-node
+	@echo "Testing the contracts and whole networks side by side (five minutes) ..."
+	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-contracts test-system
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -65,7 +65,7 @@ test-contracts: setup
 	$(BIN)/python -m pytest tests/contracts -q
 
 test-node: setup
-	$(BIN)/python -m pytest tests/node -q -p no:pytest-brownie
+	$(BIN)/python -m pytest tests/node -q -p no:pytest-brownie -n 2 --dist worksteal
 
 test-system: setup
 	$(BIN)/python -m pytest tests/system -q -p no:pytest-brownie -n 2 --dist worksteal

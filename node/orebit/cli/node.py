@@ -76,7 +76,10 @@ def init(
         raise StorageError(
             f"{path} cannot be written ({error.strerror}). Check the disk and its permissions."
         ) from error
-    console.print(f"Wrote {path}. Others will reach this node at {config.public_url}; edit the file if that is wrong.")
+    console.print(
+        f"Wrote {path}. Others will reach this node at {config.public_url}; edit the file if that is wrong.",
+        soft_wrap=True,
+    )
     if not home.keystore.exists():
         console.print("Next: `orebit account new` or `orebit account import`, then `orebit node stake AMOUNT`.")
 

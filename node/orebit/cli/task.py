@@ -24,6 +24,7 @@ from rich.table import Table
 from orebit.chain import home as homes
 from orebit.chain.rpc import parse_urls
 from orebit.chain.token import format_amount
+from orebit.cli.wide_table import print_table
 from orebit.errors import ConfigError, OrebitError
 from orebit.strategy.quantities import parse_tokens
 
@@ -151,7 +152,7 @@ def list_(home: Home = None, as_json: Json = False) -> None:
         table.add_column(heading)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table)
+    print_table(table, console)
 
 
 @app.command()
