@@ -70,8 +70,9 @@ test-node: setup
 test-system: setup
 	$(BIN)/python -m pytest tests/system -q -p no:pytest-brownie -n 2 --dist worksteal
 
+# `make bench BENCH=--quick` shows in a minute that everything runs; bench/engine.py --help has the other options.
 bench: setup
-	@$(BIN)/python bench/engine.py
+	@$(BIN)/python bench/engine.py $(BENCH)
 
 docs: setup
 	OREBIT_DOCS=write $(BIN)/python -m pytest tests/node/strategy/test_supported.py -q

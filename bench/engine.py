@@ -1,21 +1,21 @@
 """Time, memory and compilation of training steps, beside plain eager torch float32 and torch.compile float32.
 
-    python bench/engine.py [--executor fused] [--workloads mlp resnet8] [--bits 15 8] [--threads 2]
+    python bench/engine.py [--executor fused] [--workloads mlp resnet8:32] [--bits 15 8] [--threads 2] [--quick]
 
 All engines take the same steps in one run, one after the other in turn; medians are compared. Prints a table and writes
 build/bench/engine.json. Ratios are times over eager float32's: below 1 is faster. A workload that cannot be run is
 reported with the reason. `checkpoint_overhead` is hashing a state once every 100 steps, over those steps, nothing
-overlapped; `memory_ratio` compares peaks above what a process holds before it makes the model.
+overlapped; `memory_ratio` compares peaks above what a process holds before it makes the model, compilation included
+(`memory_cached_ratio`: without). How all of it grows with model size is measured at the first precision, torch.compile
+left out. --quick runs tiny models for a moment: it shows that everything runs, and its figures mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 import torch
 from child import save
+from machine import processor, vector_instructions
 from programs import trace
 from rich.console import Console
 from rich.table import Table
-from rivals import Eager, Orebit, Step
-from workloads import SIZES, WORKLOADS, make
+from rivals import Eager, Orebit, Step, fastest
+from workloads import SIZES, WORKLOADS, make, maker
 
 from orebit.errors import OrebitError
 from orebit.executor.run import state_heads
@@ -40,17 +41,9 @@ from orebit.executor.selection import EXECUTORS, load
 
 OUTPUT = Path("build/bench/engine.json")
 CHECKPOINT_INTERVAL = 100
-console = Console()
+QUICK = ("mlp:64", "resnet8:4", "transformer-lm:32x1")
+console = Console(width=max(140, Console().width))
 Row = dict[str, Any]
-
-
-def device_name() -> str:
-    """The processor, as /proc/cpuinfo has it where there is one."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def interleaved(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, float]:
@@ -81,7 +74,7 @@ def compiled(workload: str, row: Row) -> dict[str, Step]:
     return {"compile": step}
 
 
-def measured(workload: str, bits: int, options: argparse.Namespace) -> Row:
+def measured(workload: str, bits: int, options: argparse.Namespace, with_compile: bool = True) -> Row:
     """One row of the report."""
     row: Row = {"workload": workload, "bits": bits, "device": options.device, "executor": options.executor}
     row.update({key: None for key in ("ratio_eager", "ratio_compile", "checkpoint_overhead", "memory_ratio")})
@@ -96,9 +89,10 @@ def measured(workload: str, bits: int, options: argparse.Namespace) -> Row:
     except OrebitError as error:
         row["missing"] = str(error)
         return row
+    row["weights"] = sum(parameter.numel() for parameter in make(workload).model.parameters())
     row["nodes"], row["descriptors"] = len(traced.program.nodes), len(traced.program.descriptors)
     steps: dict[str, Step] = {"orebit": own.step, "eager": Eager(make(workload)).step}
-    if not options.no_compile:
+    if with_compile and not options.no_compile:
         steps |= compiled(workload, row)
     times = interleaved(steps, options)
     row.update({f"{name}_ms": 1000 * taken for name, taken in times.items()})
@@ -136,6 +130,7 @@ def in_children(
         "memory_bytes": cold["bytes"],
         "eager_memory_bytes": eager["bytes"],
         "memory_ratio": cold["bytes"] / eager["bytes"],
+        "memory_cached_ratio": warm["bytes"] / eager["bytes"],
         "compile_seconds": cold["first_step"],
         "cached_seconds": warm["first_step"],
     }
@@ -173,75 +168,77 @@ def hashing_rates() -> Row:
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:
     yield hashing_rates() | {"device": options.device}
+    done = set()
     for workload in options.workloads:
         for bits in options.bits:
+            done.add((workload, bits))
             yield measured(workload, bits, options)
-    for width in options.sizes:
-        yield measured(f"mlp:{width}", options.bits[0], options)
+    bits = options.bits[0]
+    for workload in (size for base in options.sizes for size in SIZES[base]):
+        if (workload, bits) not in done:
+            yield measured(workload, bits, options, with_compile=False)
+
+
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "workload": lambda row: row["workload"],
+    "bits": lambda row: str(row["bits"]),
+    "ms": lambda row: f"{row['orebit_ms']:.1f}",
+    "eager ms": lambda row: f"{row['eager_ms']:.1f}",
+    "/eager": lambda row: f"{row['ratio_eager']:.2f}",
+    "/compile": lambda row: "" if row["ratio_compile"] is None else f"{row['ratio_compile']:.2f}",
+    "hashing": lambda row: f"{row['checkpoint_overhead']:.1%}",
+    "memory": lambda row: f"{row['memory_ratio']:.2f}",
+    "cached": lambda row: f"{row['memory_cached_ratio']:.2f}",
+    "first s": lambda row: f"{row['compile_seconds']:.1f}",
+    "again s": lambda row: f"{row['cached_seconds']:.1f}",
+}
 
 
 def table(found: list[Row], options: argparse.Namespace) -> Table:
     title = f"{options.executor} on {options.device}, {options.threads} threads; times over eager float32's"
     made = Table(title=title, box=None)
-    for heading in (
-        "workload",
-        "bits",
-        "ms",
-        "eager ms",
-        "/eager",
-        "/compile",
-        "hashing",
-        "memory",
-        "first s",
-        "again s",
-    ):
+    for heading in COLUMNS:
         made.add_column(heading, justify="right", no_wrap=True)
     for row in found:
         if row["workload"] == "hashing":
             continue
         if "missing" in row:
             made.add_row(row["workload"], str(row["bits"]), "none")
-            continue
-        made.add_row(
-            row["workload"],
-            str(row["bits"]),
-            f"{row['orebit_ms']:.1f}",
-            f"{row['eager_ms']:.1f}",
-            f"{row['ratio_eager']:.2f}",
-            "none" if row["ratio_compile"] is None else f"{row['ratio_compile']:.2f}",
-            f"{row['checkpoint_overhead']:.1%}",
-            f"{row['memory_ratio']:.2f}",
-            f"{row['compile_seconds']:.1f}",
-            f"{row['cached_seconds']:.1f}",
-        )
+        else:
+            made.add_row(*(cell(row) for cell in COLUMNS.values()))
     return made
+
+
+def known(name: str) -> str:
+    """A workload's name as argparse takes it."""
+    try:
+        maker(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executor", choices=EXECUTORS, help="the fastest one here unless given")
-    parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--workloads", nargs="*", type=known, default=list(WORKLOADS))
     parser.add_argument("--bits", nargs="+", type=int, default=[15, 8])
-    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), help="widths of mlp, to see growth")
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES), help="whose growth is measured")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=20.0, help="of timing, a workload and precision")
     parser.add_argument("--least", type=int, default=5, help="steps of each engine at least")
     parser.add_argument("--cpu-time", action="store_true", help="the processor's time: for 1 thread on a busy machine")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--quick", action="store_true", help="tiny models, one step each")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
-    options.device = device_name()
+    if options.quick:
+        quick = argparse.Namespace(bits=[15], sizes=[], seconds=0.0, least=1, no_compile=True)
+        workloads = list(QUICK) if options.workloads == list(WORKLOADS) else options.workloads
+        options = argparse.Namespace(**{**vars(options), **vars(quick), "workloads": workloads})
+    options.device = processor()
     options.executor = options.executor or fastest()
     return options
-
-
-def fastest() -> str:
-    """The fastest executor that this machine has."""
-    for name in EXECUTORS:
-        with contextlib.suppress(OrebitError):
-            load(name)
-            return name
-    raise SystemExit("no executor can be loaded")
 
 
 def main() -> None:
@@ -250,7 +247,8 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
     for row in rows(options):
-        found.append(row | {"threads": options.threads, "torch": torch.__version__})
+        settings = {"threads": options.threads, "vectors": vector_instructions(), "torch": torch.__version__}
+        found.append(row | settings | {"load": os.getloadavg()[0]})
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         console.print(f"{row['workload']} {row['bits'] or ''}: {row.get('missing') or 'measured'}", highlight=False)
     console.print(table(found, options))

@@ -1,21 +1,27 @@
 """One final state root whatever executes a workload: executors, threads, vector instructions, tracing machine.
 
-    python bench/identity.py [--workloads mlp] [--steps 200] [--executors fused reference]
+    python bench/identity.py [--workloads mlp] [--steps 200] [--executors fused reference] [--slow-steps 20]
 
 Each workload is traced twice, with torch's vector instructions and without: both must give one program. Then every
-executor runs it in a process of its own with 1 and 2 threads and under each ATEN_CPU_CAPABILITY. Prints the roots,
-writes build/bench/identity.json, and exits with 1 when two differ.
+executor runs it in a process of its own with 1 and 2 threads and under each ATEN_CPU_CAPABILITY. State roots are
+taken on the way, too, so that runs of unlike lengths can be compared: the reference executor takes up to sixty times as
+long as the fused one, and --slow-steps gives all its runs but the first fewer steps. Prints the roots, writes
+build/bench/identity.json, and exits with 1 when two differ.
+
+An interrupted run continues where it was: states are kept in build/bench/identity until the code of the package
+changes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,19 +29,33 @@ from typing import Any
 import numpy as np
 import torch
 from child import arrays, save
+from machine import flags, processor
 from rich.console import Console
-from workloads import WORKLOADS, make
+from workloads import WORKLOADS, make, maker
 
+import orebit
 from orebit.commitment.lists import state_root
 from orebit.executor.run import state_heads
 from orebit.executor.selection import EXECUTORS, REFERENCE, Unavailable, load
 from orebit.program.graph import Program
 
 OUTPUT = Path("build/bench/identity.json")
+FOLDER = Path("build/bench/identity")
+MARKS = (1, 2, 3, 5, 10, 20, 50, 100, 150, 200)
 # torch obeys ATEN_CPU_CAPABILITY even where the processor cannot: what it needs is looked up first.
 CAPABILITIES = {"default": "", "avx2": "avx2", "avx512": "avx512vl"}
 console = Console()
 Row = dict[str, Any]
+
+
+def code() -> str:
+    """A digest of everything in the package that could change a bit."""
+    root = Path(orebit.__file__).parent
+    found = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".c", ".h", ".so", ".npz"))
+    digest = hashlib.sha256()
+    for path in found:
+        digest.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def traced(workload: str, bits: int, folder: Path) -> str:
@@ -53,14 +73,28 @@ def traced(workload: str, bits: int, folder: Path) -> str:
     return made.program.root.hex()
 
 
-def executed(executor: str, steps: int, folder: Path) -> str:
-    """The state root after `steps` steps of the program in `folder`."""
+def executed(executor: str, steps: int, folder: Path, own: Path) -> None:
+    """Runs the program in `folder`, keeping in `own` the state and the roots at every mark up to `steps`."""
+    record = own / "record.json"
+    found: Row = json.loads(record.read_text()) if record.exists() else {"roots": {}, "seconds": 0.0}
+    done = max((int(step) for step in found["roots"]), default=0)
+    state: Any = arrays(own, f"state-{done}") if done else arrays(folder, "state")
+    if done >= steps:
+        return
     program = Program.decode((folder / "program").read_bytes())
     made = load(executor)(program, arrays(folder, "constants"), arrays(folder, "parameters"))
-    state: Any = arrays(folder, "state")
-    for _ in range(steps):
+    before = time.perf_counter() - found["seconds"]
+    for step in range(done + 1, steps + 1):
         state = made.step(state)
-    return state_root([head.root for head in state_heads([np.asarray(tensor) for tensor in state])]).hex()
+        if step in MARKS or step == steps:
+            tensors = [np.asarray(tensor) for tensor in state]
+            found["roots"][str(step)] = state_root([head.root for head in state_heads(tensors)]).hex()
+            found["seconds"] = time.perf_counter() - before
+            np.savez(own / f"state-{step}.npz", *tensors)
+            (own / "next.json").write_text(json.dumps(found))
+            (own / "next.json").replace(record)
+            (own / f"state-{done}.npz").unlink(missing_ok=True)
+            done = step
 
 
 def apart(arguments: list[str], capability: str, threads: int) -> str:
@@ -70,7 +104,7 @@ def apart(arguments: list[str], capability: str, threads: int) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed under {capability}, {threads} threads:\n{done.stderr}")
-    return done.stdout.split()[-1]
+    return done.stdout
 
 
 def in_child(arguments: list[str]) -> None:
@@ -78,35 +112,40 @@ def in_child(arguments: list[str]) -> None:
     match arguments:
         case ["trace", workload, bits, folder]:
             print(traced(workload, int(bits), Path(folder)))
-        case ["execute", executor, steps, folder]:
-            print(executed(executor, int(steps), Path(folder)))
+        case ["execute", executor, steps, folder, own]:
+            executed(executor, int(steps), Path(folder), Path(own))
 
 
 def runs(workload: str, bits: int, options: argparse.Namespace) -> Iterator[Row]:
-    """Program roots, then state roots."""
-    with tempfile.TemporaryDirectory() as name:
-        for capability in {options.capabilities[0], options.capabilities[-1]}:
-            root = apart(["trace", workload, str(bits), name], capability, 1)
-            yield {"what": "program", "capability": capability, "root": root}
-        for executor in options.executors:
-            for capability in options.capabilities:
-                for threads in (1, 2):
-                    started = time.perf_counter()
-                    root = apart(["execute", executor, str(options.steps), name], capability, threads)
-                    settings = {"executor": executor, "capability": capability, "threads": threads, "root": root}
-                    yield {"what": "state", "seconds": time.perf_counter() - started, **settings}
+    """Program roots, then the state roots of every run by step."""
+    folder = options.folder / f"{workload.replace(':', '-')}-{bits}-{code()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for capability in sorted({options.capabilities[0], options.capabilities[-1]}):
+        kept = folder / f"traced-{capability}"
+        if not kept.exists():
+            kept.write_text(apart(["trace", workload, str(bits), str(folder)], capability, 1).split()[-1])
+        yield {"what": "program", "capability": capability, "roots": {"0": kept.read_text()}}
+    for executor in options.executors:
+        steps = options.steps
+        for capability in options.capabilities:
+            for threads in options.threads:
+                own = folder / f"{executor}-{capability}-{threads}"
+                own.mkdir(exist_ok=True)
+                apart(["execute", executor, str(steps), str(folder), str(own)], capability, threads)
+                settings = {"executor": executor, "capability": capability, "threads": threads, "steps": steps}
+                yield {"what": "state", **settings, **json.loads((own / "record.json").read_text())}
+                steps = options.slow_steps if executor == REFERENCE and options.slow_steps else steps
 
 
 def possible() -> list[str]:
     """The vector instructions that this processor has."""
-    flags = Path("/proc/cpuinfo").read_text().split()
-    return [name for name, flag in CAPABILITIES.items() if not flag or flag in flags]
+    return [name for name, flag in CAPABILITIES.items() if not flag or flag in flags()]
 
 
 def available() -> list[str]:
-    """The executors of this machine, the reference one first."""
+    """The executors of this machine, the slow reference one last."""
     found = []
-    for name in reversed(EXECUTORS):
+    for name in EXECUTORS:
         try:
             load(name)
         except Unavailable as reason:
@@ -116,30 +155,52 @@ def available() -> list[str]:
     return found
 
 
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), help="sizes may follow: mlp:64")
+    parser.add_argument("--bits", nargs="+", type=int, default=[15])
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--slow-steps", type=int, help=f"of {REFERENCE}'s runs after its first")
+    parser.add_argument("--executors", nargs="+", choices=EXECUTORS, default=None, help="all that are here")
+    parser.add_argument("--capabilities", nargs="+", choices=CAPABILITIES, default=possible())
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where states are kept")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    options.executors = options.executors or available()
+    for workload in options.workloads:
+        maker(workload)
+    return options
+
+
+def report(row: Row) -> str:
+    """One run as a line."""
+    last = max(row["roots"], key=int)
+    settings = [row.get("executor", "traced"), row["capability"], f"{row.get('threads', 1)} threads"]
+    return f"{row['workload']} {row['bits']} bits, {', '.join(settings)}, step {last}: {row['roots'][last]}"
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--in-child"]:
         in_child(sys.argv[2:])
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--bits", nargs="+", type=int, default=[15])
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--executors", nargs="+", choices=EXECUTORS, default=None, help=f"{REFERENCE} is the slow one")
-    parser.add_argument("--capabilities", nargs="+", choices=CAPABILITIES, default=possible())
-    options = parser.parse_args()
-    options.executors = options.executors or available()
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    options = parse()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
-    differing = []
-    for workload in options.workloads:
-        for bits in options.bits:
-            roots: dict[str, set[str]] = {"program": set(), "state": set()}
-            for row in runs(workload, bits, options):
-                found.append({"workload": workload, "bits": bits, "steps": options.steps, **row})
-                roots[row["what"]].add(row["root"])
-                console.print(" ".join(str(value) for value in found[-1].values()), highlight=False)
-                OUTPUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            differing += [f"{workload} at {bits} bits: {what} roots" for what, each in roots.items() if len(each) > 1]
+    roots: dict[tuple[str, int, str, int], set[str]] = defaultdict(set)
+    machine = {"device": processor(), "code": code(), "torch": torch.__version__}
+    for workload, bits in ((workload, bits) for workload in options.workloads for bits in options.bits):
+        for row in runs(workload, bits, options):
+            found.append({"workload": workload, "bits": bits, **row, **machine})
+            for step, root in row["roots"].items():
+                roots[workload, bits, row["what"], int(step)].add(root)
+            console.print(report(found[-1]), highlight=False)
+            options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    differing = [
+        f"{workload} at {bits} bits: {what} roots at step {step}"
+        for (workload, bits, what, step), each in sorted(roots.items())
+        if len(each) > 1
+    ]
     if differing:
         raise SystemExit("These differ: " + "; ".join(differing))
     console.print("One root each.")

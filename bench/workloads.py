@@ -171,12 +171,36 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "transformer-lm": transformer,
     "embedding-lm": embedding,
 }
-# Widths of the first workload by which growth is measured.
-SIZES = (256, 512, 1024, 2048)
+# Growth with model size: an eighth to four times the parameters of two workloads, which are the third and the second.
+SIZES = {
+    "mlp": ("mlp:512", "mlp:1024", "mlp", "mlp:4096"),
+    "transformer-lm": ("transformer-lm:128x2", "transformer-lm", "transformer-lm:384x6", "transformer-lm:512x8"),
+}
+
+
+def maker(name: str) -> Callable[[], Workload]:
+    """What makes the workload of this name. A size may follow it: `mlp:512` and `resnet8:8` are of that width,
+    `transformer-lm:128x2` of that width and number of layers.
+
+    Raises:
+        ValueError: when there is no such workload or size.
+    """
+    base, _, size = name.partition(":")
+    if base not in WORKLOADS:
+        raise ValueError(f"there is no workload {base}; there are {', '.join(WORKLOADS)}")
+    match base, [int(number) for number in size.split("x") if number]:
+        case _, []:
+            return WORKLOADS[base]
+        case "mlp", [width]:
+            return lambda: perceptron(width)
+        case "resnet8", [width]:
+            return lambda: resnet(width)
+        case "transformer-lm", [width, layers]:
+            return lambda: transformer(width, layers)
+    raise ValueError(f"{base} has no size {size}")
 
 
 def make(name: str) -> Workload:
-    """A workload by name, `mlp:512` being the perceptron of that width; the same parameters and data every time."""
+    """A workload by name, as `maker` takes it; the same parameters and data every time."""
     torch.manual_seed(0)
-    base, _, width = name.partition(":")
-    return perceptron(int(width)) if width else WORKLOADS[base]()
+    return maker(name)()
