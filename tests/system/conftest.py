@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "node"))
 from deploying import deploy  # noqa: E402  # found beside the node's tests
 from local_chain import Anvil  # noqa: E402  # the same
 from rigs import Network  # noqa: E402  # the same
+
+# A shell's background job ignores Ctrl-C and hands that on to every process begun within: these tests interrupt some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
