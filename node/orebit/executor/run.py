@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from orebit.commitment.head import TensorHead, tensor_head
+from orebit.commitment.head import TensorHead
 from orebit.commitment.lists import ListKind, list_root, state_root
 from orebit.errors import ExecutionError, ExecutionStopped
+from orebit.executor.hashing import tensor_head
 from orebit.executor.selection import choose_executor
 from orebit.executor.storage import Given
-from orebit.numerics.types import DType
 from orebit.program.graph import Program
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
@@ -47,14 +48,9 @@ class ShardRun:
         return list_root(ListKind.CHECKPOINTS, self.roots)
 
 
-def state_heads(state: Sequence[Array]) -> tuple[TensorHead, ...]:
+def state_heads(state: Sequence[Array], threads: int = 1) -> tuple[TensorHead, ...]:
     """The heads of a state's tensors, in order."""
-    return tuple(tensor_head(DType.from_numpy(array.dtype), array.shape, _bytes_of(array)) for array in state)
-
-
-def _bytes_of(array: Array) -> memoryview:
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return little.reshape(-1).view(np.uint8).data
+    return tuple(tensor_head(array, threads) for array in state)
 
 
 def run_shard(
@@ -78,7 +74,8 @@ def run_shard(
         steps, interval: 1 <= interval <= steps.
         threads: torch threads to use, for the whole process; None leaves them as they are. Bits do not depend on it.
         on_progress: called after every step with (steps done, steps).
-        on_checkpoint: called with every checkpoint; what it keeps can be passed as `resume_from` after a crash.
+        on_checkpoint: called with every checkpoint, in order, from another thread while the next steps run; what it
+            keeps can be passed as `resume_from` after a crash.
         should_stop: asked before every step.
         resume_from: continue after this checkpoint instead of from `state`.
 
@@ -92,21 +89,22 @@ def run_shard(
         torch.set_num_threads(threads)
     executor = choose_executor(program, steps)(program, constants, parameters)
     done, current, roots = _start(state, steps, interval, resume_from)
-    last = resume_from
-    while done < steps:
-        if should_stop is not None and should_stop():
-            raise ExecutionStopped(f"stopped after {done} of {steps} steps; start again to continue")
-        after = executor.step(current)
-        done += 1
-        if done % interval == 0 or done == steps:
-            last = _checkpoint(done, after, roots)
-            if on_checkpoint is not None:
-                on_checkpoint(last)
-        if on_progress is not None:
-            on_progress(done, steps)
-        current = after
-    assert last is not None
-    return ShardRun(last.roots, last.state, last.heads)
+    with _Checkpoints(roots, on_checkpoint) as checkpoints:
+        while done < steps:
+            checkpoints.settle(wait=False)
+            if should_stop is not None and should_stop():
+                checkpoints.settle()
+                raise ExecutionStopped(f"stopped after {done} of {steps} steps; start again to continue")
+            current = executor.step(current)
+            done += 1
+            if done % interval == 0 or done == steps:
+                checkpoints.begin(done, current)
+            if done == steps:
+                resume_from = checkpoints.settle()
+            if on_progress is not None:
+                on_progress(done, steps)
+    assert resume_from is not None
+    return ShardRun(resume_from.roots, resume_from.state, resume_from.heads)
 
 
 def _start(
@@ -122,8 +120,40 @@ def _start(
     return resume.step, resume.state, list(resume.roots)
 
 
-def _checkpoint(step: int, state: Sequence[torch.Tensor], roots: list[bytes]) -> Checkpoint:
-    arrays = tuple(tensor.contiguous().numpy() for tensor in state)
-    heads = state_heads(arrays)
-    roots.append(state_root([head.root for head in heads]))
-    return Checkpoint(step, arrays, heads, tuple(roots))
+class _Checkpoints:
+    """Hashes checkpoints in a thread of its own while the next steps run: in order, one at a time, since each keeps a
+    state in memory."""
+
+    def __init__(self, roots: Sequence[bytes], tell: Callable[[Checkpoint], None] | None) -> None:
+        self._roots = tuple(roots)
+        self._tell = tell
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[Checkpoint] | None = None
+
+    def __enter__(self) -> _Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True)
+
+    def begin(self, step: int, state: Sequence[torch.Tensor]) -> None:
+        """Starts with the state after `step` steps, once the checkpoint before it is done."""
+        self.settle()
+        self._pending = self._thread.submit(self._make, step, state)
+
+    def settle(self, wait: bool = True) -> Checkpoint | None:
+        """The checkpoint begun last, if it is done now or waited for; raises what its listener raised."""
+        if self._pending is None or not (wait or self._pending.done()):
+            return None
+        made = self._pending.result()
+        self._roots, self._pending = made.roots, None
+        return made
+
+    def _make(self, step: int, state: Sequence[torch.Tensor]) -> Checkpoint:
+        arrays = tuple(tensor.contiguous().numpy() for tensor in state)
+        heads = state_heads(arrays)
+        root = state_root([head.root for head in heads])
+        made = Checkpoint(step, arrays, heads, (*self._roots, root))
+        if self._tell is not None:
+            self._tell(made)
+        return made

@@ -108,9 +108,8 @@ def choose_executor(program: Program, steps: int) -> Factory:
     return ReferenceExecutor if positions * steps < WORTH_COMPILING else conforming(record_folder())
 
 
-@functools.cache
 def conforming(folder: Path) -> Factory:
-    """The fastest executor that the record in `folder` does not rule out and that passes the vectors here.
+    """The fastest executor that the record in `folder` does not rule out now and that passes the vectors here.
 
     Raises:
         Unavailable: when none is left.
@@ -118,13 +117,26 @@ def conforming(folder: Path) -> Factory:
     """
     ruled_out = read_ruled_out(folder)
     for name in EXECUTORS:
-        try:
-            if name in ruled_out:
-                raise Unavailable(f"`orebit doctor` ruled it out: {ruled_out[name]}")
-            factory = load(name)
-            if name != REFERENCE:
-                run_conformance(factory)
-            return factory
-        except (ExecutionError, ConformanceError) as error:
-            _log.warning("executor_passed_over", executor=name, reason=str(error))
+        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else tested(name)
+        if not isinstance(found, str):
+            return found
+        _pass_over(name, found)
     raise Unavailable("This machine has no executor that works. Run `orebit doctor`, which says what is wrong.")
+
+
+@functools.cache
+def tested(name: str) -> Factory | str:
+    """An executor that passes the vectors, else why it must not be used; found out once in a process."""
+    try:
+        factory = load(name)
+        if name != REFERENCE:
+            run_conformance(factory)
+    except (ExecutionError, ConformanceError) as error:
+        return str(error)
+    return factory
+
+
+@functools.cache
+def _pass_over(name: str, reason: str) -> None:
+    """Says so, once in a process."""
+    _log.warning("executor_passed_over", executor=name, reason=reason)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from orebit.chain.connection import Connection
-from orebit.executor.reference import ReferenceExecutor
+from orebit.executor.selection import choose_executor
 from orebit.program.graph import Program
 from orebit.store.local import LocalStore
 from orebit.strategy.spec import JobSpec
@@ -25,10 +25,11 @@ class Pace:
 
 
 def measure_step(store: LocalStore, spec: JobSpec) -> float:
-    """Seconds of one training step by the reference executor here, after one to warm up."""
+    """Seconds of one training step here, after one to warm up, by the executor that a node like this one would use."""
     program = Program.decode(store.program(spec.program))
     constants = [store.tensor(root)[1] for root in spec.constants[0]]
-    executor = ReferenceExecutor(program, constants, [store.tensor(root)[1] for root in spec.parameters[0][0]])
+    parameters = [store.tensor(root)[1] for root in spec.parameters[0][0]]
+    executor = choose_executor(program, spec.steps)(program, constants, parameters)
     state = executor.step([store.tensor(root)[1] for root in spec.state])
     started, steps = time.perf_counter(), 0
     while steps < MEASURE_STEPS and time.perf_counter() - started < MEASURE_SECONDS:

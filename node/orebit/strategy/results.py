@@ -11,7 +11,7 @@ import numpy as np
 from orebit.chain.registry import Registry
 from orebit.commitment import TensorHead
 from orebit.errors import BlobTooLarge, CommitmentError, ResultNotFinite, ResultRefused
-from orebit.executor.reference import ReferenceExecutor
+from orebit.executor.selection import choose_executor
 from orebit.numerics.types import DType
 from orebit.program.graph import Program
 from orebit.store.client import BlobClient
@@ -89,10 +89,10 @@ class ResultReader:
 
 
 def run_step(store: LocalStore, shard: PlanShard) -> State:
-    """One step of a shard's program on its own inputs, by the reference executor; the new state goes to the store."""
+    """One step of a shard's program on its own inputs, by the executor soonest done; the new state goes to the store."""
     program = Program.decode(store.program(shard.program))
     constants = [store.tensor(root)[1] for root in shard.constants]
     parameters = [store.tensor(root)[1] for root in shard.parameters]
-    executor = ReferenceExecutor(program, constants, parameters)
+    executor = choose_executor(program, 1)(program, constants, parameters)
     state = executor.step([store.tensor(root)[1] for root in shard.state])
     return tuple(store.put_array(tensor.numpy()).root for tensor in state)

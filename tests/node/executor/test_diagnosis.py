@@ -21,6 +21,7 @@ from orebit.executor.selection import (
     conforming,
     load,
     read_ruled_out,
+    tested,
     write_ruled_out,
 )
 from orebit.executor.standard import standard_programs
@@ -89,9 +90,9 @@ def two_executors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A fast one that is never wrong, and the reference one."""
     monkeypatch.setattr(selection, "_MODULES", {"fused": (__name__, "Right")})
     monkeypatch.setattr(selection, "EXECUTORS", ("fused", "reference"))
-    conforming.cache_clear()
+    tested.cache_clear()
     yield
-    conforming.cache_clear()
+    tested.cache_clear()
 
 
 class Right(ReferenceExecutor):
@@ -100,8 +101,7 @@ class Right(ReferenceExecutor):
 
 def test_what_is_ruled_out_is_not_chosen(tmp_path: Path, two_executors: None) -> None:
     def chosen() -> Factory:
-        conforming.cache_clear()
-        return conforming(tmp_path)
+        return conforming(tmp_path)  # the record is read anew: a node need not be started again
 
     assert chosen().__name__ == "Right" and read_ruled_out(tmp_path) == {}
     write_ruled_out(tmp_path, {"fused": "FADD: wrong"})

@@ -176,8 +176,10 @@ def test_exponents_of_groups(kernels: Kernels, order: str) -> None:
 
 def test_norms_bound_every_block_and_are_tight(kernels: Kernels) -> None:
     rng = np.random.default_rng(6)
-    for tile in [TILE_ROWS, TILE_COLUMNS]:
-        packed = pack(kernels, digits(rng, (1, 23, 300), 16), tile)
+    # Two squares of -32768 are 2^31, one more than a signed 32-bit sum of them can hold.
+    lowest = np.full((1, 23, 300), -32768, dtype=np.int16)
+    for tile, values in [(t, v) for t in (TILE_ROWS, TILE_COLUMNS) for v in (digits(rng, (1, 23, 300), 16), lowest)]:
+        packed = pack(kernels, values, tile)
         again = np.zeros((packed.panels.count, 4), dtype=np.float32)
         task = measure_norms(kernels, packed.data.ctypes.data, packed.panels, again.ctypes.data)
         Step(kernels.library, [packed.work, task]).run(1)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
 
 from orebit.commitment.head import tensor_head
 from orebit.commitment.lists import state_root
-from orebit.errors import ExecutionError, ExecutionStopped
+from orebit.errors import ExecutionError, ExecutionStopped, StorageError
+from orebit.executor import hashing
 from orebit.executor.run import Checkpoint, run_shard
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
@@ -96,3 +98,42 @@ def test_inputs_that_are_not_as_declared_are_refused() -> None:
         run_shard(decay(), [], STATE, [], 1, 1)
     with pytest.raises(ExecutionError, match="checkpoint every 3"):
         run_shard(decay(), [], STATE, RATE, 2, 3)
+
+
+def test_checkpoints_are_hashed_beside_the_steps() -> None:
+    """Steps go on while a checkpoint's listener is busy, and the next checkpoint waits for it."""
+    reached = Event()
+    seen: list[int] = []
+
+    def listen(checkpoint: Checkpoint) -> None:
+        if checkpoint.step == 3:
+            assert reached.wait(10), "the steps after a checkpoint waited for its listener"
+        seen.append(checkpoint.step)
+
+    def step(done: int, _steps: int) -> None:
+        if done == 5:
+            assert seen == []
+            reached.set()
+
+    run_shard(decay(), [], STATE, RATE, 9, 3, on_checkpoint=listen, on_progress=step)
+    assert seen == [3, 6, 9]
+
+
+def test_what_a_listener_raises_ends_the_run() -> None:
+    def listen(checkpoint: Checkpoint) -> None:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="full"):
+        run_shard(decay(), [], STATE, RATE, 9, 3, on_checkpoint=listen)
+
+
+def test_heads_are_those_of_the_commitment_scheme() -> None:
+    """Sizes about the ends of SHA-256's blocks, of leaves and of levels, by one thread and by three."""
+    rng = np.random.default_rng(1)
+    for size in (1, 55, 56, 63, 64, 1023, 1024, 1025, 2048, 4097, 66_000, 300_001):
+        data = rng.integers(0, 256, size, dtype=np.uint8)
+        for threads in (1, 3):
+            assert hashing.tensor_head(data, threads) == tensor_head(DType.U8, (size,), data)
+    wide = rng.standard_normal((30, 50)).astype(np.float32)
+    for array in (wide, wide.T, wide[:, ::2], np.array(7, np.int64)):
+        assert hashing.tensor_head(array) == tensor_head(DType.from_numpy(array.dtype), array.shape, array.tobytes())

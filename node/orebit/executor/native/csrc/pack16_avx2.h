@@ -188,7 +188,9 @@ __attribute__((target("avx2"))) static void norms_fast(const int16_t *panel, int
             __m256 block = _mm256_setzero_ps();
             for (int64_t i = 0; i < steps; i++) {
                 const __m256i x = _mm256_loadu_si256(at + i * vectors);
-                block = _mm256_add_ps(block, _mm256_cvtepi32_ps(_mm256_madd_epi16(x, x)));
+                /* Two squares of -32768 are 2^31, which madd and the conversion both take for -2^31. */
+                const __m256 squares = _mm256_cvtepi32_ps(_mm256_madd_epi16(x, x));
+                block = _mm256_add_ps(block, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), squares));
             }
             if (tile == TILE_ROWS) block = _mm256_add_ps(block, _mm256_permute2f128_ps(block, block, 1));
             middle = p0 % 16 == 0 ? block : _mm256_add_ps(middle, block);
