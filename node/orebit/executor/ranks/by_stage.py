@@ -1,0 +1,163 @@
+"""Splitting a step by pipeline stage: each rank has some layers, forward and backward, and keeps their state.
+
+A layer is found by what it depends on and what depends on it. Let parameters be numbered in the order in which a step
+first reads them. A node of layer l forward depends on parameters up to l and changes all of them; backward it depends
+on all of them and changes those up to l. So the lesser of the greatest parameter before a node and the greatest behind
+it is its layer, both ways. Tensors of one element (a norm to clip by, a loss) connect everything and do not count.
+Where a program has too few layers, the order of its nodes is cut instead.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+
+from orebit.executor.memory import independent_of_state
+from orebit.executor.ranks.cost import output_bytes, work
+from orebit.executor.ranks.placement import Placement
+from orebit.program.descriptor import Source
+from orebit.program.graph import Program
+
+# Nanoseconds of work below which every rank computes a node that needs nothing large, rather than wait for it.
+_SMALL = 20_000.0
+# How far from its even share a cut may be, as a part of all work, to cross less.
+_TOLERANCE = 0.1
+
+
+def place_by_stage(program: Program, ranks: int) -> Placement:
+    """Layers in as many runs as ranks, of about the same work, cut where the least has to be passed on."""
+    nobody = [None] * len(program.nodes)
+    if ranks == 1:
+        return Placement(program, ranks, None, nobody, nobody)
+    stages = _Stages(program)
+    places = stages.layers
+    if len({places[number] for number in stages.divided}) < ranks:
+        places = list(range(len(program.nodes)))
+    owners = _owners(stages, places, ranks)
+    for old, new in zip(program.inputs(Source.STATE), program.new_state, strict=True):
+        owners[old] = owners[new]
+    return Placement(program, ranks, None, nobody, owners)
+
+
+def _owners(stages: _Stages, places: Sequence[int], ranks: int) -> list[int | None]:
+    """Cuts the range of places."""
+    distinct = sorted({places[number] for number in stages.divided})
+    at = {place: position for position, place in enumerate(distinct)}
+    costs, crossing = [0.0] * len(distinct), [0] * (len(distinct) + 1)
+    for number in stages.divided:
+        costs[at[places[number]]] += work(stages.program.descriptor(number))
+    for producer, readers in stages.edges.items():
+        reached = [at[places[number]] for number in (producer, *readers)]
+        crossing[min(reached)] += output_bytes(stages.program.descriptor(producer))
+        crossing[max(reached)] -= output_bytes(stages.program.descriptor(producer))
+    traffic = list(accumulate(crossing))
+    cuts = _cuts(list(accumulate(costs)), traffic, min(ranks, len(distinct)))
+    owners: list[int | None] = [None] * len(stages.program.nodes)
+    for number in stages.divided:
+        owners[number] = bisect_left(cuts, at[places[number]])
+    return owners
+
+
+def _cuts(done: Sequence[float], traffic: Sequence[int], parts: int) -> list[int]:
+    """The last position of every part but the last: near its share of the work, where little crosses."""
+    cuts: list[int] = []
+    for part in range(1, parts):
+        share = done[-1] * part / parts
+        possible = range((cuts[-1] if cuts else -1) + 1, len(done) - (parts - part))
+        near = [position for position in possible if abs(done[position] - share) <= _TOLERANCE * done[-1]]
+        chosen = min(near, key=lambda position: traffic[position]) if near else None
+        cuts.append(min(possible, key=lambda position: abs(done[position] - share)) if chosen is None else chosen)
+    return cuts
+
+
+class _Stages:
+    """What is known of a program's nodes before they are divided."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    @cached_property
+    def everywhere(self) -> list[bool]:
+        """Whether every rank computes (or keeps) a node: it is small and so is all that it depends on."""
+        program, fixed = self.program, independent_of_state(self.program)
+        kept = dict.fromkeys(program.inputs(Source.STATE), True)
+        while True:
+            found: list[bool] = []
+            for number, node in enumerate(program.nodes):
+                small = work(program.descriptor(number)) <= _SMALL or fixed[number]
+                found.append(kept.get(number, small and all(found[operand] for operand in node.operands)))
+            renewed = {old: kept[old] and found[new] for old, new in zip(kept, program.new_state, strict=True)}
+            if renewed == kept:
+                return found
+            kept = renewed
+
+    @cached_property
+    def divided(self) -> list[int]:
+        """The operations that one rank computes."""
+        return [number for number in self.program.operations if not self.everywhere[number]]
+
+    @cached_property
+    def edges(self) -> dict[int, list[int]]:
+        """For each operation that one rank computes, its readers."""
+        found: dict[int, list[int]] = {}
+        for number in self.divided:
+            for operand in self.program.nodes[number].operands:
+                if operand >= self.program.header.inputs and not self.everywhere[operand]:
+                    found.setdefault(operand, []).append(number)
+        return found
+
+    @cached_property
+    def layers(self) -> list[int]:
+        """For each node the number of its layer: that of the node which first reads the layer's parameters."""
+        before, behind = self._before(), self._behind()
+        layers = [min(a, b) if a >= 0 and b >= 0 else -1 for a, b in zip(before, behind, strict=True)]
+        for number in self.divided:
+            if layers[number] < 0 and before[number] >= 0:  # changes no parameter: statistics, a copy
+                layers[number] = max(layers[operand] for operand in self.program.nodes[number].operands)
+        for number in reversed(self.divided):
+            if layers[number] < 0:  # depends on none: a batch
+                readers = [layers[reader] for reader in self.edges.get(number, ()) if layers[reader] >= 0]
+                layers[number] = min(readers, default=0)
+        return layers
+
+    @cached_property
+    def _first_reads(self) -> dict[int, int]:
+        """For each parameter (a state tensor that at least half as many new states depend on as on any) the first node
+        that reads it."""
+        program = self.program
+        reach = [0] * len(program.nodes)
+        for position, number in enumerate(program.new_state):
+            reach[number] |= 1 << position
+        first: dict[int, int] = {}
+        for number in reversed(program.operations):
+            for operand in program.nodes[number].operands:
+                first[operand] = number
+                if self._connects(operand):
+                    reach[operand] |= reach[number]
+        counts = {old: reach[old].bit_count() for old in program.inputs(Source.STATE) if not self.everywhere[old]}
+        most = max(counts.values(), default=0)
+        return {old: first[old] for old, count in counts.items() if count * 2 >= most and old in first}
+
+    def _connects(self, number: int) -> bool:
+        return self.program.descriptor(number).size > 1
+
+    def _before(self) -> list[int]:
+        """For each node the last parameter that it depends on, by its first reader; -1 for none."""
+        found = [self._first_reads.get(number, -1) for number in range(len(self.program.nodes))]
+        for number in self.program.operations:
+            operands = self.program.nodes[number].operands
+            found[number] = max((found[o] for o in operands if self._connects(o)), default=-1)
+        return found
+
+    def _behind(self) -> list[int]:
+        """For each node the last parameter that it changes, by its first reader; -1 for none."""
+        found = [-1] * len(self.program.nodes)
+        for old, new in zip(self.program.inputs(Source.STATE), self.program.new_state, strict=True):
+            found[new] = self._first_reads.get(old, -1)
+        for number in reversed(self.program.operations):
+            for operand in self.program.nodes[number].operands:
+                if self._connects(operand):
+                    found[operand] = max(found[operand], found[number])
+        return found
