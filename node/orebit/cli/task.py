@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import logging
-import signal
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from orebit.chain import home as homes
-from orebit.chain.rpc import parse_urls
 from orebit.chain.token import format_amount
+from orebit.cli.foreground import POLL_SECONDS, open_onlooker, open_requester, run_to_the_end
+from orebit.cli.submission import agreed_job, confirm, drive, load_job, load_settings, parse_settings
+from orebit.cli.task_document import job_row, picture_document
 from orebit.cli.wide_table import print_table
-from orebit.errors import ConfigError, OrebitError
+from orebit.errors import ConfigError
 from orebit.strategy.quantities import parse_tokens
 
 if TYPE_CHECKING:
-    from orebit.strategy.job import JobReference
     from orebit.strategy.journal import JobRecord
-    from orebit.strategy.onlooking import JobPicture, Onlooker
     from orebit.strategy.requester import Requester
-    from orebit.strategy.spec import JobSpec
-    from orebit.strategy.submission import Offer
-    from orebit.strategy.terms import TaskFile
-    from orebit.strategy.training import Training
 
-T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True)
 console = Console()
 
@@ -50,10 +36,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 TaskNumber = Annotated[int, typer.Argument(min=1, help="The task's number.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where the trained model goes, as safetensors.")]
-
-DRIVER_LOG = "driver.log"
-POLL_SECONDS = 0.5
-"""How often a receipt is asked for, at most."""
 
 
 @app.command()
@@ -106,18 +88,18 @@ def submit(
         "run.port": port,
         "run.url": url,
     }
-    flags = _given(setting or []) | {key: value for key, value in flags.items() if value is not None}
+    flags = parse_settings(setting or []) | {key: value for key, value in flags.items() if value is not None}
     changes = {"rounds": rounds, "shards": shards, "steps": steps}
 
     async def run() -> None:
-        settings, reference = _settings(file, terms, flags)
-        training = _training(reference, changes)
-        async with _requester(home, rpc, min(POLL_SECONDS, settings.run.poll)) as requester:
-            job = await _submitted(requester, training, settings, str(reference), yes=yes, dry_run=dry_run)
+        settings, reference = load_settings(file, terms, flags)
+        training = load_job(reference, changes)
+        async with open_requester(home, rpc, min(POLL_SECONDS, settings.run.poll)) as requester:
+            job = await agreed_job(requester, training, settings, str(reference), yes=yes, dry_run=dry_run)
             if job is not None:
-                await _drive(requester, job, output)
+                await drive(requester, job, output)
 
-    _run(run)
+    run_to_the_end(run)
 
 
 @app.command()
@@ -125,13 +107,13 @@ def resume(task: TaskNumber, output: Output = None, home: Home = None, rpc: Rpc 
     """Takes up a job of this home where its driver stopped."""
 
     async def run() -> None:
-        async with _requester(home, rpc) as requester:
+        async with open_requester(home, rpc) as requester:
             job = _own_job(requester, task)
             if job.outcome is not None:
                 raise ConfigError(f"The job of task {task} is {job.outcome.value} already. Nothing is left to drive.")
-            await _drive(requester, job, output)
+            await drive(requester, job, output)
 
-    _run(run)
+    run_to_the_end(run)
 
 
 @app.command("list")
@@ -141,7 +123,7 @@ def list_(home: Home = None, as_json: Json = False) -> None:
 
     journal = open_journal(homes.locate(home))
     try:
-        rows = [_job_row(job) for job in journal.jobs()]
+        rows = [job_row(job) for job in journal.jobs()]
     finally:
         journal.close()
     if as_json:
@@ -162,14 +144,14 @@ def status(task: TaskNumber, home: Home = None, rpc: Rpc = "", as_json: Json = F
     async def run() -> None:
         from orebit.cli.task_view import picture_view
 
-        async with _onlooker(task, home, rpc) as onlooker:
+        async with open_onlooker(task, home, rpc) as onlooker:
             picture = await onlooker.look()
         if as_json:
-            typer.echo(json.dumps(_document(picture), indent=1))
+            typer.echo(json.dumps(picture_document(picture), indent=1))
         else:
             console.print(picture_view(picture))
 
-    _run(run)
+    run_to_the_end(run)
 
 
 @app.command()
@@ -184,7 +166,7 @@ def watch(
     async def run() -> None:
         from orebit.cli.task_view import picture_view
 
-        async with _onlooker(task, home, rpc) as onlooker:
+        async with open_onlooker(task, home, rpc) as onlooker:
             with Live(console=console, refresh_per_second=4) as live:
                 while True:
                     picture = await onlooker.look()
@@ -193,7 +175,7 @@ def watch(
                         return
                     await asyncio.sleep(every)
 
-    _run(run)
+    run_to_the_end(run)
 
 
 @app.command()
@@ -209,11 +191,11 @@ def deposit(
     async def run() -> None:
         from orebit.strategy import funds
 
-        async with _requester(home, rpc) as requester:
+        async with open_requester(home, rpc) as requester:
             escrow = await funds.deposit(requester, task, wei)
         console.print(f"Task {task} has {format_amount(escrow)} TokenAI of escrow that no batch reserves.")
 
-    _run(run)
+    run_to_the_end(run)
 
 
 @app.command()
@@ -224,8 +206,8 @@ def cancel(task: TaskNumber, yes: Yes = False, home: Home = None, rpc: Rpc = "")
         from orebit.strategy import funds
         from orebit.strategy.journal import Outcome
 
-        async with _requester(home, rpc) as requester:
-            _confirm(f"Cancel the job of task {task}? Work that is leased goes on and is paid.", yes)
+        async with open_requester(home, rpc) as requester:
+            confirm(f"Cancel the job of task {task}? Work that is leased goes on and is paid.", yes)
             refund = await funds.cancel(requester, task)
             job = requester.journal.of_task(task)
             if job is not None and job.outcome is None:
@@ -237,7 +219,7 @@ def cancel(task: TaskNumber, yes: Yes = False, home: Home = None, rpc: Rpc = "")
                 "has ended, to take back what was not earned."
             )
 
-    _run(run)
+    run_to_the_end(run)
 
 
 @app.command()
@@ -283,184 +265,7 @@ def serve(
             console.print(f"Serving {place.blobs} at {url}. Ctrl-C ends it.", soft_wrap=True)
             await asyncio.Event().wait()
 
-    _run(run)
-
-
-# What the commands share
-
-
-def _run(work: Callable[[], Awaitable[None]]) -> None:
-    """Runs to the end; SIGTERM ends it as Ctrl-C does."""
-
-    async def guarded() -> None:
-        current = asyncio.current_task()
-        assert current is not None
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
-        await work()
-
-    try:
-        asyncio.run(guarded())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-
-
-@asynccontextmanager
-async def _requester(home: Path | None, rpc: str, poll_seconds: float = POLL_SECONDS) -> AsyncIterator[Requester]:
-    from orebit.strategy.requester import open_requester
-
-    place = homes.locate(home)
-    urls = parse_urls(rpc)
-    with _logging_to(place.path / DRIVER_LOG):
-        async with open_requester(place, rpc=urls, poll_seconds=poll_seconds) as requester:
-            yield requester
-
-
-@contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """What happens beneath goes to a file: the terminal is for the person."""
-    with path.open("a", encoding="utf-8") as file:
-        structlog.configure(
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso"),
-                structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-            logger_factory=structlog.PrintLoggerFactory(file=file),
-            cache_logger_on_first_use=False,
-        )
-        try:
-            yield
-        finally:
-            structlog.reset_defaults()
-
-
-async def _submitted(
-    requester: Requester, training: Training, settings: TaskFile, name: str, *, yes: bool, dry_run: bool
-) -> JobRecord | None:
-    """The journalled job of a submission: one that was begun before, or a new one that the person agreed to."""
-    from orebit.strategy import submission
-    from orebit.strategy.prepare import prepare
-
-    with console.status("Tracing the training step ..."):
-        spec = prepare(training, requester.store, settings, name)
-    begun = requester.journal.unfinished(spec.key)
-    if begun is not None and not dry_run:
-        console.print(f"Taking up the job of task {begun.training or '(not created yet)'} where it was.")
-        return begun
-    offer = await submission.make_offer(requester, spec)
-    await _show(requester, spec, offer)
-    if dry_run:
-        console.print("Nothing was sent: this was a dry run.")
-        return None
-    _confirm(f"Escrow {format_amount(offer.escrow)} TokenAI and start?", yes)
-    return submission.begin(requester, offer)
-
-
-def _given(settings: list[str]) -> dict[str, Any]:
-    """Settings of the form KEY=VALUE."""
-    pairs = [setting.partition("=") for setting in settings]
-    for key, sign, value in pairs:
-        if not (key and sign and value):
-            raise ConfigError(
-                f'"{key}{sign}{value}" is no setting. Write --set KEY=VALUE, as in --set terms.gated=true.'
-            )
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _settings(file: Path, terms: Path | None, flags: dict[str, Any]) -> tuple[TaskFile, JobReference]:
-    """Settings, and the code that they are for."""
-    from orebit.strategy.job import parse_reference
-    from orebit.strategy.terms import load_task_file
-
-    if file.suffix == ".toml":
-        if terms is not None:
-            raise ConfigError("Give the terms once: either as the file to submit, or with --terms.")
-        settings = load_task_file(file, flags)
-        if settings.job is None:
-            raise ConfigError(f'{file} names no job. Add a line such as job = "train.py:job".')
-        return settings, parse_reference(settings.job, folder=file.parent)
-    return load_task_file(terms, flags), parse_reference(str(file), folder=Path.cwd())
-
-
-def _training(reference: JobReference, changes: dict[str, int | None]) -> Training:
-    """What the requester's code gives, with what flags say instead."""
-    from orebit.strategy.job import load_training
-
-    training = load_training(reference)
-    for name, value in changes.items():
-        if value is not None:
-            setattr(training, name, value)
-    return training
-
-
-async def _show(requester: Requester, spec: JobSpec, offer: Offer) -> None:
-    from orebit.cli.task_view import offer_table
-    from orebit.strategy.forecast import measure_blocks, measure_step
-
-    step = await asyncio.to_thread(measure_step, requester.store, spec)
-    seconds = offer.quote.expected_seconds(
-        step_seconds=step, nodes=max(1, offer.nodes), block_seconds=await measure_blocks(requester.connection)
-    )
-    console.print(offer_table(offer, seconds=seconds))
-    needed = step * offer.quote.steps
-    if 2 * needed > offer.quote.training.compute_seconds:
-        console.print(
-            f"[yellow]A shard takes {needed:.0f} s on this machine, and nodes have "
-            f"{offer.quote.training.compute_seconds} s: few may be quick enough. Raise terms.compute.[/]"
-        )
-
-
-async def _drive(requester: Requester, job: JobRecord, output: Path | None) -> None:
-    from orebit.cli.task_view import LiveView
-    from orebit.strategy import submission
-    from orebit.strategy.outcome import save_model
-
-    try:
-        with LiveView(console) as view:
-            done = await submission.finish(requester, job, view)
-    except (asyncio.CancelledError, OrebitError):
-        task = requester.journal.job(job.id).training
-        if task is not None:
-            console.print(f"Stopped. `orebit task resume {task}` takes it up where it is.")
-        raise
-    _report(done)
-    if output is not None:
-        count = await asyncio.to_thread(save_model, requester.store, done, output)
-        console.print(f"Wrote {count} tensors to {output}.", soft_wrap=True)
-
-
-def _report(done: JobRecord) -> None:
-    measured = "" if done.loss is None else f" Held-out loss {done.loss:.4f}."
-    if done.accuracy is not None:
-        measured = f" Held-out accuracy {done.accuracy:.2%}, loss {done.loss:.4f}."
-    console.print(f"Task {done.training} is done, and what was not earned is back.{measured}", soft_wrap=True)
-    console.print(f"`orebit task result {done.training} -o model.safetensors` writes the model.", soft_wrap=True)
-
-
-@asynccontextmanager
-async def _onlooker(task: int, home: Path | None, rpc: str) -> AsyncIterator[Onlooker]:
-    """Reads blobs into a store that is removed afterwards; locks nothing."""
-    import aiohttp
-
-    from orebit.chain.connection import connect
-    from orebit.store.client import BlobClient
-    from orebit.store.local import LocalStore
-    from orebit.strategy.onlooking import Onlooker
-
-    with tempfile.TemporaryDirectory(prefix="orebit-") as folder:
-        async with await connect(parse_urls(rpc)) as connection, aiohttp.ClientSession() as session:
-            yield Onlooker(connection, task, BlobClient(session, LocalStore(Path(folder))))
-
-
-def _confirm(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{question} There is no terminal to ask on: add --yes to agree. Nothing was sent.")
-    if not typer.confirm(question):
-        raise ConfigError("Not agreed: nothing was sent.")
+    run_to_the_end(run)
 
 
 def _own_job(requester: Requester, task: int) -> JobRecord:
@@ -472,43 +277,3 @@ def _own_job(requester: Requester, task: int) -> JobRecord:
 
 def _unknown(task: int, home: homes.Home) -> ConfigError:
     return ConfigError(f"No job of task {task} was submitted from {home.path}. `orebit task list` shows what was.")
-
-
-def _job_row(job: JobRecord) -> dict[str, Any]:
-    return {
-        "task": job.training,
-        "averaging": job.averaging,
-        "job": job.spec.name,
-        "rounds": job.spec.rounds,
-        "shards": job.spec.workers,
-        "started": datetime.fromtimestamp(job.started).isoformat(" ", "seconds"),
-        "outcome": job.outcome.value if job.outcome else "unfinished",
-        "accuracy": job.accuracy,
-    }
-
-
-def _document(picture: JobPicture) -> dict[str, Any]:
-    return {
-        "block": picture.block,
-        "requester": picture.tasks[0].requester,
-        "tasks": [{"task": task.id, "averaging": task.terms.is_open, "url": task.url} for task in picture.tasks],
-        "batches": [
-            {
-                "batch": batch.id,
-                "averaging": batch.averaging,
-                "stages": [stage.value for stage in batch.stages],
-                "closed": batch.closed,
-                "lost": batch.lost,
-                "losses": list(batch.losses),
-            }
-            for batch in picture.batches
-        ],
-        "paid": str(picture.paid),
-        "fees": str(picture.fees),
-        "replicas": sum(task.replicas for task in picture.tasks),
-        "escrow": str(picture.escrow),
-        "nodes": [
-            {"node": node.node, "earned": str(node.earned), "balance": str(node.balance)} for node in picture.nodes
-        ],
-        "settled": picture.settled,
-    }
