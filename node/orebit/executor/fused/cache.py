@@ -32,14 +32,15 @@ def compiled(program: Program, kernels: Mapping[str, Kernel]) -> Code:
     text = module_text([kernels[name] for name in sorted(kernels)])
     wanted = hashlib.sha256(text.encode()).digest()
     path = folder() / f"{program.root.hex()[:32]}-{machine().identity[:16]}"
-    image = _read(path, wanted)
+    image = read(path, wanted)
     if image is None:
         image = compile_object(text)
-        _write(path, wanted, image)
+        write(path, wanted, image)
     return Code(image, kernels)
 
 
-def _read(path: Path, wanted: bytes) -> bytes | None:
+def read(path: Path, wanted: bytes) -> bytes | None:
+    """What `write` kept under this hash; None where there is nothing, something else, or something damaged."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -50,7 +51,7 @@ def _read(path: Path, wanted: bytes) -> bytes | None:
     return body[_HASH:]
 
 
-def _write(path: Path, wanted: bytes, image: bytes) -> None:
+def write(path: Path, wanted: bytes, image: bytes) -> None:
     """Keeps a compiled program if the disk lets us; a cache that cannot be written only costs time."""
     body = wanted + image
     try:

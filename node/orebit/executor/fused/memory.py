@@ -5,8 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from orebit.executor.fused.plan import Stage
+from typing import Protocol
 
 ALIGNMENT = 64
 
@@ -45,6 +44,19 @@ class _Arena:
                 (first, length), (second, more) = self._free[left], self._free[left + 1]
                 if first + length == second:
                     self._free[left : left + 2] = [(first, length + more)]
+
+
+class Stage(Protocol):
+    """What writes and reads nodes' buffers, with bytes of memory of its own while it runs."""
+
+    @property
+    def outputs(self) -> tuple[int, ...]: ...
+
+    @property
+    def operands(self) -> tuple[int, ...]: ...
+
+    @property
+    def workspace(self) -> int: ...
 
 
 @dataclass(frozen=True)
