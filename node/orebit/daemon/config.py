@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from orebit.chain.rpc import parse_urls
 from orebit.chain.token import UNIT, format_amount, parse_amount
 from orebit.errors import ConfigError
+from orebit.executor.ranks import Split
 
 FILE_NAME = "node.toml"
 
@@ -68,6 +69,9 @@ class NodeConfig(_Section):
     parallel: int = Field(default=1, ge=1, le=64)
     threads: int = Field(default=0, ge=0, le=1024)
     prefetch: int = Field(default=1, ge=0, le=64)
+    # Processes that compute one shard together, and how they divide it.
+    ranks: int = Field(default=1, ge=1, le=64)
+    split: Split = Split.DATA
     # Confirmations of the draw's block before a reveal where the task names none.
     reveal_confirmations: int = Field(default=2, ge=0, le=64)
     poll_seconds: float = Field(default=1.0, ge=0.05, le=60)
@@ -163,6 +167,9 @@ parallel = {config.parallel}
 threads = {config.threads}
 prefetch = {config.prefetch}
 take_replicas = {str(config.take_replicas).lower()}
+# Processes that compute one shard together, and how they divide it: by "data" or by "stage".
+ranks = {config.ranks}
+split = "{config.split.value}"
 
 reveal_confirmations = {config.reveal_confirmations}
 poll_seconds = {config.poll_seconds}

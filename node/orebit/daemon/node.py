@@ -328,7 +328,8 @@ def _build(
     view = View(connection, market, registry)
     client = BlobClient(session, store)
     inputs = Inputs(store, client, journal, config.limits)
-    worker = Worker(Workshop(journal, store, inputs, config.threads), inputs, config.parallel)
+    workshop = Workshop(journal, store, inputs, config.threads, config.ranks, config.split)
+    worker = Worker(workshop, inputs, config.parallel)
     scout = Scout(config, journal, view, inputs, worker, node)
     return Parts(
         config=config,

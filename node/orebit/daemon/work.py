@@ -19,6 +19,7 @@ from orebit.commitment import ListKind, ShardResult, list_root, merkle
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Journal
 from orebit.errors import BlobCorrupt, BlobMissing, ExecutionStopped, OrebitError
+from orebit.executor.ranks import Split
 from orebit.executor.run import Checkpoint, ShardRun, run_shard
 from orebit.store import LocalStore, PlanShard
 
@@ -88,11 +89,21 @@ class Progress:
 class Workshop:
     """Executes jobs in the calling thread, checkpoint by checkpoint. Safe for several threads at once."""
 
-    def __init__(self, journal: Journal, store: LocalStore, inputs: Inputs, threads: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        store: LocalStore,
+        inputs: Inputs,
+        threads: int,
+        ranks: int = 1,
+        split: Split = Split.DATA,
+    ) -> None:
         self._journal = journal
         self._store = store
         self._inputs = inputs
         self._threads = threads
+        self._ranks = ranks
+        self._split = split
 
     def execute(self, job: Job, progress: Progress, should_stop: Callable[[], bool]) -> bytes:
         """Computes the job's root; what an earlier life journalled is not computed again, but for a check.
@@ -143,6 +154,8 @@ class Workshop:
             entry.steps,
             entry.interval,
             threads=self._threads or os.cpu_count(),
+            ranks=self._ranks,
+            split=self._split,
             on_progress=on_progress,
             on_checkpoint=on_checkpoint,
             should_stop=should_stop,

@@ -29,7 +29,7 @@ REPEATS = 160
 class Executor(Protocol):
     """What the vectors need of an executor: one step."""
 
-    def step(self, state: Sequence[Given]) -> list[torch.Tensor]: ...
+    def step(self, state: Sequence[Given]) -> Sequence[torch.Tensor]: ...
 
 
 Factory = Callable[[Program, Sequence[Given], Sequence[Given]], Executor]

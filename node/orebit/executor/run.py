@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from orebit.commitment.head import TensorHead
 from orebit.commitment.lists import ListKind, list_root, state_root
 from orebit.errors import ExecutionError, ExecutionStopped
 from orebit.executor.hashing import tensor_head
+from orebit.executor.ranks import LocalRanks, Split
 from orebit.executor.selection import choose_executor
 from orebit.executor.storage import Given
 from orebit.program.graph import Program
@@ -62,6 +64,8 @@ def run_shard(
     interval: int,
     *,
     threads: int | None = None,
+    ranks: int = 1,
+    split: Split = Split.DATA,
     on_progress: Callable[[int, int], None] | None = None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -73,6 +77,7 @@ def run_shard(
         program, constants, state, parameters: the shard's inputs, of the types and shapes that the program declares.
         steps, interval: 1 <= interval <= steps.
         threads: torch threads to use, for the whole process; None leaves them as they are. Bits do not depend on it.
+        ranks, split: on more than one process of this machine, divided by data or by stage; the bits are the same.
         on_progress: called after every step with (steps done, steps).
         on_checkpoint: called with every checkpoint, in order, from another thread while the next steps run; what it
             keeps can be passed as `resume_from` after a crash.
@@ -81,15 +86,22 @@ def run_shard(
 
     Raises:
         ExecutionStopped: when `should_stop` says so; nothing is lost but the steps since the last checkpoint.
-        ExecutionError: when inputs are not as declared, the checkpoint is not one of this run, or memory runs out.
+        ExecutionError: when inputs are not as declared, the checkpoint is not one of this run, memory runs out, or a
+            rank fails.
     """
     if not 1 <= interval <= steps:
         raise ExecutionError(f"a shard of {steps} steps cannot have a checkpoint every {interval}")
     if threads is not None:
         torch.set_num_threads(threads)
-    executor = choose_executor(program, steps)(program, constants, parameters)
     done, current, roots = _start(state, steps, interval, resume_from)
-    with _Checkpoints(roots, on_checkpoint) as checkpoints:
+    with ExitStack() as stack:
+        if ranks == 1:
+            executor = choose_executor(program, steps)(program, constants, parameters)
+        else:
+            executor = stack.enter_context(
+                LocalRanks(program, constants, parameters, ranks=ranks, split=split, steps=steps)
+            )
+        checkpoints = stack.enter_context(_Checkpoints(roots, on_checkpoint))
         while done < steps:
             checkpoints.settle(wait=False)
             if should_stop is not None and should_stop():
@@ -98,7 +110,7 @@ def run_shard(
             current = executor.step(current)
             done += 1
             if done % interval == 0 or done == steps:
-                checkpoints.begin(done, current)
+                checkpoints.begin(done, tuple(current))
             if done == steps:
                 resume_from = checkpoints.settle()
             if on_progress is not None:

@@ -1,0 +1,91 @@
+"""A rank's process: `python -m orebit.executor.ranks.worker PIPE FOLDER`, started by `launch.LocalRanks`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+
+from orebit.errors import OrebitError
+from orebit.executor.ranks.executor import RanksExecutor, Split
+from orebit.executor.selection import choose_executor, load
+from orebit.executor.storage import Given
+from orebit.program.graph import Program
+
+
+def main() -> None:
+    """Obeys until the pipe is closed. What it cannot do, it tells; then it ends."""
+    pipe, folder = Connection(int(sys.argv[1])), Path(sys.argv[2])
+    try:
+        _obey(pipe, folder)
+    except (EOFError, ConnectionError):
+        pass  # the one that gives orders is gone
+    except OrebitError as error:
+        _tell(pipe, failed=str(error))
+    except Exception as error:  # a stranger's program must not leave the one that waits without an answer
+        _tell(pipe, failed=f"a rank failed by a fault of this software: {type(error).__name__}: {error}")
+        raise
+    # Without the exit handlers of torch.distributed, which wait for ranks that may be gone.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _tell(pipe: Connection, **answer: Any) -> None:
+    pipe.send_bytes(json.dumps(answer).encode())
+
+
+def _obey(pipe: Connection, folder: Path) -> None:
+    settings = json.loads(pipe.recv_bytes())
+    executor = _executor(settings, folder)
+    _tell(pipe, levels=executor.levels)
+    while True:
+        match json.loads(pipe.recv_bytes()):
+            case {"do": "start", "name": name}:
+                executor.start(_arrays(folder / name))
+            case {"do": "step"}:
+                executor.advance()
+            case {"do": "whole"}:
+                whole = executor.whole()
+                if settings["rank"] == 0:
+                    _write(folder / "whole", whole)
+        _tell(pipe, done=True)
+
+
+def _executor(settings: dict[str, Any], folder: Path) -> RanksExecutor:
+    torch.set_num_threads(settings["threads"])
+    program = Program.decode((folder / "program").read_bytes())
+    name = settings["executor"]
+    factory = choose_executor(program, settings["steps"]) if name is None else load(name)
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'rendezvous'}",
+        rank=settings["rank"],
+        world_size=settings["ranks"],
+        timeout=datetime.timedelta(seconds=settings["timeout"]),
+    )
+    constants, parameters = _arrays(folder / "constants"), _arrays(folder / "parameters")
+    return RanksExecutor(program, constants, parameters, split=Split(settings["split"]), factory=factory)
+
+
+def _arrays(folder: Path) -> list[Given]:
+    """The tensors of a folder, mapped."""
+    return [np.load(folder / f"{number}.npy", mmap_mode="r") for number in range(len(list(folder.iterdir())))]
+
+
+def _write(folder: Path, tensors: Sequence[torch.Tensor]) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, tensor in enumerate(tensors):
+        np.save(folder / f"{number}.npy", tensor.contiguous().numpy())
+
+
+if __name__ == "__main__":
+    main()
