@@ -110,9 +110,10 @@ def trace_evaluation(
     state = [Tensor.of(builder.state(dtype, (), name)) for name, dtype in zip(names, types, strict=False)]
     tensors = [_declared(builder, item.initial, item.name) for item in captured.state]
     places = positions(lowering, state[0], held_out.rows, batch)
+    tables = [_declared(builder, column.stored, f"data.{k}") for k, column in enumerate(held_out.columns)]
     columns = [
-        unpacked(lowering, rows_of(lowering, _declared(builder, column.stored, f"data.{k}"), places), column.scale)
-        for k, column in enumerate(held_out.columns)
+        unpacked(lowering, rows_of(lowering, table, places), column.scale, column.original_dtype)
+        for table, column in zip(tables, held_out.columns, strict=True)
     ]
     bindings = Bindings(lowering, captured)
     results = bindings.lower([*tensors, *columns])[len(tensors) :]

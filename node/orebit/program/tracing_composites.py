@@ -15,6 +15,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from orebit.errors import TraceError
+from orebit.program.tracing_alignment import ctc_loss
+from orebit.program.tracing_distances import bilinear, cdist, pdist
+from orebit.program.tracing_sampling import (
+    BICUBIC,
+    BILINEAR,
+    BORDER,
+    NEAREST,
+    REFLECTION,
+    ZEROS,
+    affine_grid,
+    grid_sampler,
+)
 
 
 def _one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
@@ -123,15 +135,65 @@ def _pad_packed_sequence(
     return padded.transpose(0, 1) if batch_first else padded, lengths
 
 
+def _grid_sample(
+    image: torch.Tensor,
+    grid: torch.Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> torch.Tensor:
+    """torch.nn.functional's, which names its modes."""
+    interpolation = {"bilinear": BILINEAR, "nearest": NEAREST, "bicubic": BICUBIC}.get(mode)
+    padding = {"zeros": ZEROS, "border": BORDER, "reflection": REFLECTION}.get(padding_mode)
+    if interpolation is None or padding is None or (interpolation == BICUBIC and image.dim() != 4):
+        return functional.grid_sample(image, grid, mode, padding_mode, align_corners)  # torch says what is wrong
+    return grid_sampler(image, grid, interpolation, padding, bool(align_corners))
+
+
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What depends on nothing is a constant of the step."""
+
+    def constant(*arguments: Any, **named: Any) -> Any:
+        with _disable_current_modes():
+            return function(*arguments, **named)
+
+    return constant
+
+
 REPLACED: dict[Any, Callable[..., Any]] = {
     functional.one_hot: _one_hot,
     functional.gaussian_nll_loss: _gaussian_nll_loss,
+    functional.grid_sample: _grid_sample,
+    torch.grid_sampler: grid_sampler,
+    functional.ctc_loss: ctc_loss,
+    torch.ctc_loss: ctc_loss,
+    functional.bilinear: bilinear,
+    torch.cdist: cdist,
+    torch.pdist: pdist,
+    functional.affine_grid: affine_grid,
+    torch.affine_grid_generator: affine_grid,
     torch.prod: _prod,
     torch.Tensor.prod: _prod,
     torch.cumprod: _cumprod,
     torch.Tensor.cumprod: _cumprod,
     torch._VF._pack_padded_sequence: _pack_padded_sequence,
     torch._VF._pad_packed_sequence: _pad_packed_sequence,
+}
+
+
+REPLACED |= {
+    function: _untraced(function)
+    for function in (
+        torch.triu_indices,
+        torch.tril_indices,
+        torch.logspace,
+        torch.vander,
+        torch.hann_window,
+        torch.hamming_window,
+        torch.blackman_window,
+        torch.bartlett_window,
+        torch.kaiser_window,
+    )
 }
 
 

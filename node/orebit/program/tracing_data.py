@@ -30,7 +30,13 @@ class Column:
 
     @property
     def dtype(self) -> DType:
+        """As stored."""
         return DType.from_numpy(self.stored.dtype)
+
+    @property
+    def original_dtype(self) -> DType:
+        """As a step takes it; masks are u8."""
+        return DType.U8 if self.original.dtype is torch.bool else DType.from_torch(self.original.dtype)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch._decomp import get_decompositions
@@ -16,12 +16,13 @@ from torch._ops import OpOverload
 from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from orebit.program import tracing_antialias as antialias
 from orebit.program.tracing_composites import WrittenOut
 from orebit.program.tracing_padding import CircularPadding
+from orebit.program.tracing_pooling import fractional_max_pool, fractional_max_pool_backward
 from orebit.program.tracing_strides import as_strided, as_strided_scatter
 
 aten = torch.ops.aten
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Composite operations that torch's own decompositions write out, all overloads of each.
 DECOMPOSED: list[Any] = [
@@ -73,25 +74,20 @@ DECOMPOSED: list[Any] = [
     aten.take,
     aten._euclidean_dist,
 ]
-# Those written out by functions of ours, which are called with the operation's arguments (see `decomposes`).
+# Those written out by functions of ours, which are called with the operation's arguments.
 WRITTEN_OUT: dict[OpOverload, Callable[..., Any]] = {
     aten.as_strided.default: as_strided,
     aten.as_strided_copy.default: as_strided,
     aten.as_strided_scatter.default: as_strided_scatter,
+    aten.fractional_max_pool2d.default: fractional_max_pool,
+    aten.fractional_max_pool3d.default: fractional_max_pool,
+    aten.fractional_max_pool2d_backward.default: fractional_max_pool_backward,
+    aten.fractional_max_pool3d_backward.default: fractional_max_pool_backward,
+    aten._upsample_bilinear2d_aa.default: antialias.bilinear,
+    aten._upsample_bicubic2d_aa.default: antialias.bicubic,
+    aten._upsample_bilinear2d_aa_backward.default: antialias.bilinear_backward,
+    aten._upsample_bicubic2d_aa_backward.default: antialias.bicubic_backward,
 }
-
-
-def decomposes(*operations: OpOverload) -> Callable[[Function], Function]:
-    """Registers a function that computes `operations` from simpler ones; it takes and returns torch tensors."""
-
-    def register(function: Function) -> Function:
-        for operation in operations:
-            if operation in WRITTEN_OUT:
-                raise ValueError(f"{operation} is already written out")
-            WRITTEN_OUT[operation] = function
-        return function
-
-    return register
 
 
 def composite_operations() -> dict[Any, Callable[..., Any]]:

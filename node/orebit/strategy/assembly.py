@@ -90,7 +90,7 @@ def assemble(
     if batches.shuffle:
         places = shuffled(lowering, places, state[0], seed, worker, batches.rows, batches.size)
     batch = [
-        unpacked(lowering, rows_of(lowering, table, places), column.scale)
+        unpacked(lowering, rows_of(lowering, table, places), column.scale, column.original_dtype)
         for table, column in zip(tables, columns, strict=True)
     ]
     bindings = Bindings(lowering, captured)

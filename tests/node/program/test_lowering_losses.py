@@ -103,13 +103,3 @@ REGRESSION: dict[str, Loss] = {
 @pytest.mark.parametrize("name", REGRESSION)
 def test_loss_of_numbers(name: str, reduction: str) -> None:
     check(lambda w, x: reduced(REGRESSION[name], w * 2, x, reduction=reduction), tolerance=5e-6)
-
-
-def test_ctc_is_refused_by_name() -> None:
-    from orebit.errors import TraceError
-
-    lengths = torch.full((2,), 3), torch.full((2,), 2)
-    with pytest.raises(TraceError, match="_ctc_loss"):
-        check(
-            lambda w, x: F.ctc_loss(torch.log_softmax((w * x).reshape(3, 2, 5), 2), torch.ones(2, 2).long(), *lengths)
-        )

@@ -10,7 +10,6 @@ import torch
 from spatial import agrees, agrees_on, execute
 from torch.nn import functional as F
 
-from orebit.errors import TraceError
 from orebit.program.descriptor import Kind
 
 Case = tuple[tuple[int, ...], dict[str, Any]]
@@ -82,11 +81,3 @@ def test_a_long_run_is_an_exact_product() -> None:
 def test_upsampling_layers_are_traced() -> None:
     layer = torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
     agrees_on(lambda x: layer(x), [torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0))])
-
-
-def test_grid_sampling_is_refused_by_name() -> None:
-    def sample(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-        return F.grid_sample(x, grid, align_corners=False)
-
-    with pytest.raises(TraceError, match=r"grid_sampler_2d.*test_lowering_resampling.py:\d+.*F\.interpolate"):
-        agrees(sample, (1, 2, 4, 4), (1, 3, 3, 2))

@@ -79,10 +79,11 @@ def rows_of(lowering: Lowering, table: Tensor, places: Tensor) -> Tensor:
     return Tensor.of(lowering.builder.gather(places.placed([0], rank), source, shape))
 
 
-def unpacked(lowering: Lowering, batch: Tensor, scale: int) -> Tensor:
-    """u8 as the f32 that it stands for, x / scale; the type stays where `scale` is 0."""
+def unpacked(lowering: Lowering, batch: Tensor, scale: int, dtype: DType) -> Tensor:
+    """u8 as the f32 that it stands for, x / scale; with a `scale` of 0 integers as the type that they have in torch,
+    whose negative numbers and size operations count on."""
     if not scale:
-        return batch
+        return lowering.convert(batch, dtype)
     if scale == 1:
         return lowering.convert(batch, DType.F32)
     return lowering.map(lambda x: x.to_f32() / float(scale), batch)

@@ -14,8 +14,10 @@ from orebit.numerics.types import DType
 from orebit.program.lowering.batches import rows_of
 from orebit.program.lowering.context import Lowering, Randomness
 from orebit.program.lowering.elementary import power
+from orebit.program.lowering.empty import Empty
 from orebit.program.lowering.graph import lower_graph
 from orebit.program.lowering.tensor import Tensor
+from orebit.program.lowering.views import program_type
 from orebit.program.tracing import CapturedStep, location
 from orebit.program.tracing_scalars import Formula, Guard, Moment
 
@@ -144,7 +146,9 @@ class Bindings:
             return power(self._lowering, operands[0], operands[1])
         return self._lowering.map(_GRAPH_OPERATORS[formula.symbol if len(operands) > 1 else "negative"], *operands)
 
-    def _constant(self, tensor: torch.Tensor) -> Tensor:
+    def _constant(self, tensor: torch.Tensor) -> Tensor | Empty:
+        if not tensor.numel():
+            return Empty(tuple(tensor.shape), program_type(tensor.dtype))
         if tensor.dtype is torch.float64:
             raise TraceError("the step holds a float64 tensor; make it float32")
         array = tensor.contiguous().numpy()

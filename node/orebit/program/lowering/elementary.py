@@ -134,7 +134,7 @@ def power(lowering: Lowering, base: Argument, exponent: Argument) -> Tensor:
     """torch's pow: small constant powers by multiplication, integers modulo their type, the rest rounded once."""
     constant = None if isinstance(exponent, Tensor) else float(exponent)
     if constant == 0.0 and isinstance(base, Tensor):
-        return lowering.full(base.shape, 1, lowering.result_type or base.dtype)
+        return lowering.full(base.shape, 1, base.dtype if lowering.result_type is None else lowering.result_type)
     form = None if constant is None else POWERS.get(constant)
     if form is not None:
         return apply(lowering, form, base)

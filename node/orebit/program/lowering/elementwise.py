@@ -31,7 +31,8 @@ def common_type(*arguments: Argument) -> DType:
 
 def apply(lowering: Lowering, function: Callable[..., Scalar], *arguments: Argument, to: DType | None = None) -> Tensor:
     """A map of arguments first converted to one type: `to`, or the one that torch gave the result."""
-    dtype = to or lowering.result_type or common_type(*arguments)
+    wanted = lowering.result_type if to is None else to
+    dtype = common_type(*arguments) if wanted is None else wanted
 
     def converted(*values: Scalar | Number) -> Scalar:
         return function(*(_as(value, dtype) for value in values))

@@ -12,6 +12,7 @@ from torch._ops import OpOverload
 
 from orebit.errors import OrebitError, TraceError
 from orebit.program.lowering.context import Lowering
+from orebit.program.lowering.empty import Empty, lower_without, mentions_empty
 from orebit.program.lowering.registry import LOWERINGS
 from orebit.program.lowering.sharing import share
 from orebit.program.lowering.tensor import Tensor
@@ -25,10 +26,6 @@ ADVICE = {
     "geometric": "take the floor of torch.empty(...).exponential_() / -log(1 - p)",
     "log_normal": "take torch.exp of a normal draw",
     "rrelu": "use leaky ReLU",
-    "embedding": "embeddings are not lowered yet; give one-hot rows to a Linear layer",
-    "_aa": "interpolate without antialias, after an average pool",
-    "ctc_loss": "align targets and outputs beforehand and use cross_entropy",
-    "fractional_max_pool": "use max_pool with a fixed stride",
 }
 
 
@@ -37,7 +34,7 @@ def lower_graph(
     graph: fx.GraphModule,
     inputs: Sequence[Tensor],
     *,
-    constant: Callable[[torch.Tensor], Tensor],
+    constant: Callable[[torch.Tensor], Tensor | Empty],
     scalar: Callable[[float, Callable[[int], Tensor]], Tensor | None],
     location: Callable[[fx.Node], str],
     results: int,
@@ -100,6 +97,9 @@ def _lower_node(
     named = {key: resolve(argument) for key, argument in node.kwargs.items()}
     if node.target is operator.getitem:
         return arguments[0][arguments[1]]
+    shape = _result_shape(node)
+    if 0 in shape:
+        return Empty(shape, program_type(_result_dtype(node) or torch.float32))
     function = LOWERINGS.get(node.target) if isinstance(node.target, OpOverload) else None
     if function is None:
         raise TraceError(f"{node.target} at {location(node)} has no lowering. Instead: {_advice(str(node.target))}.")
@@ -108,6 +108,8 @@ def _lower_node(
         lowering.result_type = None if dtype is None else program_type(dtype)
         lowering.result_is_mask = dtype is torch.bool
         lowering.site = site_of(node)
+        if mentions_empty([*arguments, *named.values()]):
+            return lower_without(lowering, node.target, arguments, named, shape)
         return function(lowering, *arguments, **named)
     except OrebitError as error:
         raise TraceError(f"{node.target} at {location(node)} cannot be lowered: {error}") from error
@@ -116,6 +118,10 @@ def _lower_node(
 def _result_dtype(node: fx.Node) -> torch.dtype | None:
     dtype = getattr(node.meta.get("tensor_meta"), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else None
+
+
+def _result_shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
 
 
 def _advice(name: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from orebit.errors import TraceError
 from orebit.program import index_map as maps
 from orebit.program.expression import ExpressionBuilder, Scalar
 from orebit.program.lowering import linear
@@ -298,13 +297,3 @@ def upsample_cubic_backward(
 ) -> Tensor:
     operators = _operators(source, outputs, aligned, factors, cubic=True)
     return _interpolated(lowering, grad, [operator.transposed() for operator in operators])
-
-
-@lowers(
-    aten.grid_sampler_2d.default,
-    aten.grid_sampler_3d.default,
-    aten.grid_sampler_2d_backward.default,
-    aten.grid_sampler_3d_backward.default,
-)
-def grid_sampler(lowering: Lowering, *_: Any) -> Tensor:
-    raise TraceError("sampling at places that depend on values has no lowering; use F.interpolate, or roll and flip")

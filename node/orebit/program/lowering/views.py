@@ -253,7 +253,7 @@ def cat(lowering: Lowering, parts: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _join(lowering: Lowering, parts: Sequence[Tensor], dim: int) -> Tensor:
     if len(parts) == 1:
         return parts[0]
-    dtype = lowering.result_type or parts[0].dtype
+    dtype = parts[0].dtype if lowering.result_type is None else lowering.result_type
     ends = list(accumulate(part.shape[dim] for part in parts))
     shape = (*parts[0].shape[:dim], ends[-1], *parts[0].shape[dim + 1 :])
 
