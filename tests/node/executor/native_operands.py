@@ -18,7 +18,7 @@ from orebit.executor.native.products import Output, Product, Rescale, proven_pai
 
 CSRC = Path(library.__file__).parent / "csrc"
 # Of the library, what products take.
-PRODUCT_SOURCES = ["product16.c", "tile16_*.c", "tile64.c", "pack16.c", "agreement.c", "cpu.c", "runner.c"]
+PRODUCT_SOURCES = ["product16.c", "tile16_*.c", "stripe*.c", "tile64.c", "pack16.c", "agreement.c", "cpu.c", "runner.c"]
 SOURCES = {"float32": Source.FLOAT, "int32": Source.INT32, "int16": Source.INT16, "int8": Source.INT8}
 
 

@@ -14,6 +14,8 @@ INT8_LIMIT = (1 << 7) - 1
 INT16_LIMIT = (1 << 15) - 1
 EXACT_FLOAT64 = 1 << 53
 INT32_END = 1 << 31
+# What a sum in 32 bits may carry over from the terms before its last spill.
+CARRIED = 1 << 16
 INT64_END = 1 << 63
 # Least terms between two spills: pairs are multiplied at once.
 LEAST_SPILL = 2
@@ -41,7 +43,7 @@ def choose(reach: tuple[int, int], depth: int) -> Kernel | None:
     product = max(reach[0], 1) * max(reach[1], 1)
     if product * depth >= INT64_END:
         return None
-    spill = (INT32_END - 1) // product
+    spill = (INT32_END - CARRIED) // product
     if max(reach) <= INT8_LIMIT:
         return Kernel(Arithmetic.INT8, spill)
     if max(reach) <= INT16_LIMIT and spill >= LEAST_SPILL:

@@ -9,7 +9,8 @@ from orebit.executor.native.kernels import Digits, Kernels
 from orebit.executor.native.library import Work
 from orebit.executor.native.packing import TILE_COLUMNS, TILE_ROWS, Exponents, Panels
 
-LARGEST_SUM = {Digits.INT8: (1 << 31) - 1, Digits.INT16: (1 << 31) - 1, Digits.DOUBLE: 1 << 53}
+# In 32 bits, beside 16 bits that the chunk before left behind.
+LARGEST_SUM = {Digits.INT8: (1 << 31) - (1 << 16), Digits.INT16: (1 << 31) - (1 << 16), Digits.DOUBLE: 1 << 53}
 LARGEST_DIGIT = {Digits.INT8: 127, Digits.INT16: 32767, Digits.DOUBLE: 1 << 31}
 # Of A, so that it stays in the second-level cache while all of B passes by.
 BLOCK_BYTES = 256 << 10

@@ -8,8 +8,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define MOST_CHUNKS 65536
-#define LARGEST 2147483647.0
 /* Shorter sums leave most of a tile of bytes empty, and end before splitting digits into bytes has paid. */
 #define LEAST_PAIRS_FOR_TILES 64
 #define MOST_TILES (MOST_PANELS * MOST_PANELS)
@@ -24,6 +22,7 @@ struct variant {
     tile8 *tile8;
     tile64 *tile64;
     sums16 *sums16; /* instead of tile16 for long sums: many panels at once */
+    stripes16 *stripe; /* instead of tile16 where results are rows of consecutive elements */
 };
 
 /* Sums of several tiles: NARROW in lo alone, WIDE in lo and hi, FULL (more chunks than those hold) in `sums`. */
@@ -38,18 +37,6 @@ struct tile_sums {
 static int64_t grouped(int64_t i, int64_t size, int64_t group_stride, int64_t stride) {
     if (i < size) return i * stride;
     return i / size * group_stride + i % size * stride;
-}
-
-/* Pairs that one chunk may hold for these two panels; at least 1. */
-static int64_t chunk_pairs(const int64_t *w, const float *na, const float *nb) {
-    int64_t pairs = w[P_PROVEN_PAIRS];
-    if (na == NULL || pairs >= w[P_PAIRS]) return pairs;
-    if ((double)na[3] * nb[3] <= LARGEST * LARGEST) return w[P_PAIRS];
-    for (int i = 2; i >= 0; i--) {
-        const int64_t block = INT64_C(8) << i;
-        if (block > pairs && (double)na[i] * nb[i] <= LARGEST * LARGEST) return block;
-    }
-    return pairs;
 }
 
 /* Few pairs a chunk (16 bits and worse): plain int64 sums. */
@@ -272,8 +259,10 @@ static void multiply_block(const struct variant *variant, const int64_t *w, stru
             int64_t chunk = INT64_MAX;
             for (int i = 0; i < high; i++)
                 for (int j = 0; j < wide; j++) {
-                    const int64_t own = na && variant->tile16 ? chunk_pairs(w, na + (r + i) * NORMS, nb + (c + j) * NORMS)
-                                           : w[P_PROVEN_PAIRS];
+                    const int64_t own = na && variant->tile16
+                                            ? orebit_chunk_pairs(pairs, w[P_PROVEN_PAIRS], na + (r + i) * NORMS,
+                                                                 nb + (c + j) * NORMS)
+                                            : w[P_PROVEN_PAIRS];
                     chunk = own < chunk ? own : chunk;
                 }
             const int64_t row_bytes = pairs * 2 * TILE_ROWS * variant->bytes;
@@ -287,6 +276,74 @@ static void multiply_block(const struct variant *variant, const int64_t *w, stru
                     if (w[P_RESCALED]) store_floats(variant, w, at.batch, r + i, &columns[j], t, i * wide + j);
                     else store_integers(w, at.batch, r + i, &columns[j], t, i * wide + j);
                 }
+        }
+    }
+}
+
+/* Rows whose scales are held at once. */
+#define STRIPE_PANELS 256
+
+/* Whether results are rows of consecutive elements, and chunks as stripes want them. */
+static bool in_stripes(const int64_t *w) {
+    const int64_t chunk = w[P_PROVEN_PAIRS] - w[P_PROVEN_PAIRS] % CHUNK_UNIT;
+    return w[P_OUT_COLUMN] == 1 && w[P_COLUMN_GROUP] >= w[P_COLUMNS] && w[P_ROW_GROUP] >= w[P_ROWS] && !w[P_BIAS] &&
+           chunk > 0 && w[P_PAIRS] / chunk < MOST_CHUNKS;
+}
+
+/* 2^(exponent - shift) of some rows or columns, NaN where one is not finite; whether none is above 2^greatest. */
+static bool scales_of(const int16_t *exponents, int64_t step, int64_t count, int64_t shift, int64_t greatest, float *into) {
+    bool fit = true;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t e = exponents[i * step], power = e - shift;
+        const uint32_t bits = e == NOT_FINITE ? NAN_BITS : (uint32_t)(power + 127) << 23;
+        fit = fit && (e == NOT_FINITE || (power >= -126 && power <= greatest));
+        memcpy(into + i, &bits, sizeof bits);
+    }
+    return fit;
+}
+
+/* Some panels of rows by one of columns; false if that is for multiply_block. */
+static bool multiply_stripe(const struct variant *variant, const int64_t *w, struct block at, const float *row_scales,
+                            const float *na, const float *nb) {
+    const int64_t column = at.column * TILE_COLUMNS, row = at.row * TILE_ROWS, pairs = w[P_PAIRS];
+    float column_scales[TILE_COLUMNS] = {0};
+    struct stripe16 s = {.pairs = pairs, .proven = w[P_PROVEN_PAIRS] - w[P_PROVEN_PAIRS] % CHUNK_UNIT};
+    s.columns = w[P_COLUMNS] - column < TILE_COLUMNS ? w[P_COLUMNS] - column : TILE_COLUMNS;
+    s.rows = (w[P_ROWS] < at.row_end * TILE_ROWS ? w[P_ROWS] : at.row_end * TILE_ROWS) - row;
+    s.a = (const char *)address(w[P_A] + at.batch * w[P_A_BATCH]) + at.row * pairs * 2 * TILE_ROWS * variant->bytes;
+    s.b = (const char *)address(w[P_B] + at.batch * w[P_B_BATCH]) + at.column * pairs * 2 * TILE_COLUMNS * variant->bytes;
+    const int64_t place = row_offset(w, at.batch, row) + column;
+    s.row_step = w[P_OUT_ROW];
+    s.out = w[P_RESCALED] ? (void *)((float *)address(w[P_OUT]) + place) : (void *)((int64_t *)address(w[P_OUT]) + place);
+    if (w[P_RESCALED]) {
+        const int16_t *eb = (const int16_t *)address(w[P_EB]) + at.batch * w[P_EB_BATCH] + column * w[P_EB_COLUMN];
+        const int64_t shift = w[P_SHIFT] - (w[P_SHIFT] >> 1);
+        if (!scales_of(eb, w[P_EB_COLUMN], s.columns, shift, GREATEST_COLUMN_SCALE, column_scales)) return false;
+        s.row_scales = row_scales;
+        s.column_scales = column_scales;
+    }
+    variant->stripe(&s, na == NULL ? NULL : na + at.row * NORMS, na == NULL ? NULL : nb + at.column * NORMS);
+    return true;
+}
+
+/* A block by stripes. */
+static void multiply_stripes(const struct variant *variant, const int64_t *w, struct block all, const float *na,
+                             const float *nb, struct tile_sums *t) {
+    float row_scales[STRIPE_PANELS * TILE_ROWS];
+    for (int64_t r = all.row; r < all.row_end; r += STRIPE_PANELS) {
+        struct block at = all;
+        at.row = r;
+        at.row_end = r + STRIPE_PANELS < all.row_end ? r + STRIPE_PANELS : all.row_end;
+        const int64_t row = r * TILE_ROWS, end = at.row_end * TILE_ROWS;
+        bool fit = true;
+        if (w[P_RESCALED]) {
+            const int16_t *ea = (const int16_t *)address(w[P_EA]) + at.batch * w[P_EA_BATCH] + row * w[P_EA_ROW];
+            fit = scales_of(ea, w[P_EA_ROW], (w[P_ROWS] < end ? w[P_ROWS] : end) - row, w[P_SHIFT] >> 1, 127, row_scales);
+        }
+        for (int64_t c = all.column; c < all.column_end; c++) {
+            at.column = c;
+            at.column_end = c + 1;
+            if (!fit || !multiply_stripe(variant, w, at, row_scales, na, nb)) multiply_block(variant, w, at, na, nb, t);
         }
     }
 }
@@ -331,7 +388,8 @@ static void multiply(const struct variant *variant, const int64_t *w, int64_t be
 #endif
         const float *na = norms_at(w, P_A_NORMS, w[P_A_BATCH], at.batch, row_panels);
         const float *nb = norms_at(w, P_B_NORMS, w[P_B_BATCH], at.batch, column_panels);
-        multiply_block(variant, w, at, na, nb, &t);
+        if (variant->stripe != NULL && in_stripes(w)) multiply_stripes(variant, w, at, na, nb, &t);
+        else multiply_block(variant, w, at, na, nb, &t);
     }
 }
 
@@ -341,20 +399,21 @@ static void multiply(const struct variant *variant, const int64_t *w, int64_t be
         multiply(&own, args, begin, end);                                                                          \
     }
 
-#define KERNELS(SUFFIX, RESCALE, ROWS, COLUMNS)                                                                    \
-    KERNEL(product16, SUFFIX, RESCALE, .tile16 = orebit_tile16_##SUFFIX, .rows = ROWS, .columns = COLUMNS, .bytes = 2) \
+#define KERNELS(SUFFIX, RESCALE, ROWS, COLUMNS, ...)                                                               \
+    KERNEL(product16, SUFFIX, RESCALE, .tile16 = orebit_tile16_##SUFFIX, .rows = ROWS, .columns = COLUMNS, .bytes = 2, \
+           __VA_ARGS__)                                                                                            \
     KERNEL(product64, SUFFIX, RESCALE, .tile64 = orebit_tile64_##SUFFIX, .rows = 1, .columns = 1, .bytes = 8)
 
 #define PORTABLE .rescale = orebit_rescale16_portable, .rescale64 = orebit_rescale64_portable
-KERNELS(portable, PORTABLE, 2, 2)
+KERNELS(portable, PORTABLE, 2, 2, .stripe = NULL)
 KERNEL(product8, portable, PORTABLE, .tile8 = orebit_tile8_portable, .rows = 2, .columns = 2, .bytes = 1)
 
 #if OREBIT_X86
 #define BY_AVX2 .rescale = orebit_rescale16_avx2, .rescale64 = orebit_rescale64_portable
-KERNELS(avx2, BY_AVX2, 1, 1)
+KERNELS(avx2, BY_AVX2, 1, 1, .stripe = orebit_stripe16_avx2)
 
 #define BY_AVX512 .rescale = orebit_rescale16_avx512vnni, .rescale64 = orebit_rescale64_avx512vnni
-KERNELS(avx512vnni, BY_AVX512, 2, 2)
+KERNELS(avx512vnni, BY_AVX512, 2, 2, .stripe = NULL)
 KERNEL(product8, avx512vnni, BY_AVX512, .tile8 = orebit_tile8_avx512vnni, .rows = 2, .columns = 2, .bytes = 1)
 #endif
 

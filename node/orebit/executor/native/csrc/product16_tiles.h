@@ -4,6 +4,8 @@
 
 #include "product16.h"
 
+#include <stddef.h>
+
 /* Chunks are a whole number of units of pairs. */
 #define CHUNK_UNIT 4
 #define MOST_PANELS 2 /* of either operand in one call */
@@ -33,6 +35,40 @@ typedef void tile8(const struct panels16 *p, int64_t pairs, int32_t *lo);
 /* The sums of [p->rows][p->columns] tiles over all of k. */
 typedef void sums16(const struct panels16 *p, int64_t *sums);
 
+/* Panels of rows by one panel of columns, whose results are rows of consecutive elements. */
+struct stripe16 {
+    const void *a, *b; /* panels of rows, one behind the other, and the panel of columns */
+    int64_t pairs, proven;
+    int64_t rows, columns;
+    void *out;
+    int64_t row_step;           /* elements from a row of out to the next */
+    const float *row_scales;    /* powers of two, NaN for a group that is not finite; NULL: out is int64 */
+    const float *column_scales; /* likewise; at most 2^GREATEST_COLUMN_SCALE */
+};
+
+/* f32(S), below 2^63, times a column's scale must not overflow before it is multiplied by the row's. */
+#define GREATEST_COLUMN_SCALE 60
+
+/* Every tile of a stripe. `row_norms` are of each panel of rows; without norms both are NULL. `proven` is at least
+ * CHUNK_UNIT, and there are fewer than MOST_CHUNKS chunks. */
+typedef void stripes16(const struct stripe16 *s, const float *row_norms, const float *column_norms);
+
+/* Chunks that lo and hi can take up. */
+#define MOST_CHUNKS 65536
+/* What a chunk's sum may be, with the 16 bits that the chunk before left behind. */
+#define LARGEST (2147483647.0 - 65535.0)
+
+/* Pairs that one chunk may hold for two panels of these norms, or NULL; at least 1. */
+static inline int64_t orebit_chunk_pairs(int64_t pairs, int64_t proven, const float *na, const float *nb) {
+    if (na == NULL || proven >= pairs) return proven < pairs ? proven : pairs;
+    if ((double)na[3] * nb[3] <= LARGEST * LARGEST) return pairs;
+    for (int i = 2; i >= 0; i--) {
+        const int64_t block = INT64_C(8) << i;
+        if (block > proven && (double)na[i] * nb[i] <= LARGEST * LARGEST) return block < pairs ? block : pairs;
+    }
+    return proven;
+}
+
 /* One panel of columns, as the epilogue wants it. */
 struct columns16 {
     int64_t first, count, offset; /* `offset` is where the first column lies in a row of out */
@@ -58,6 +94,7 @@ tile8 orebit_tile8_portable;
 #if OREBIT_X86
 tile16 orebit_tile16_avx2;
 rescale16 orebit_rescale16_avx2;
+stripes16 orebit_stripe16_avx2;
 tile64 orebit_tile64_avx2;
 tile16 orebit_tile16_avx512vnni;
 rescale16 orebit_rescale16_avx512vnni;
