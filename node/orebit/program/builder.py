@@ -56,6 +56,7 @@ class Builder:
         self._nodes: list[tuple[Descriptor, tuple[int, ...]]] = []
         self._values: list[Value] = []
         self._known: dict[tuple[Descriptor, tuple[int, ...]], Value] = {}
+        self._descriptors: dict[Descriptor, Descriptor] = {}
         self._inputs: dict[Source, list[Value]] = {source: [] for source in Source}
         self.names: dict[Source, list[str]] = {source: [] for source in Source}
 
@@ -150,9 +151,13 @@ class Builder:
         return value.number
 
     def _add(self, descriptor: Descriptor, operands: tuple[int, ...]) -> Value:
+        valid = self._descriptors.get(descriptor)
+        if valid is None:
+            refuse_invalid_descriptor(descriptor)
+            valid = self._descriptors[descriptor] = descriptor
+        descriptor = valid  # equal ones are one, whose bytes and hash are computed once
         known = self._known.get((descriptor, operands))
         if known is None:
-            refuse_invalid_descriptor(descriptor)
             for producer, operand in zip(operands, descriptor.operands, strict=True):
                 if self._nodes[producer][0].size != operand.size:
                     raise ProgramError(

@@ -91,6 +91,13 @@ class Descriptor:
     source: Source = Source.STATE
     index: int = 0
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.kind, self.shape, self.reduction, self.operands, self.expression, self.index))
+
+    def __hash__(self) -> int:
+        return self._hash
+
     @property
     def size(self) -> int:
         """Elements of the output."""

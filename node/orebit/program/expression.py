@@ -73,6 +73,13 @@ class Expression:
             raise ProgramError("an expression without operands needs at least one instruction")
 
     @cached_property
+    def _hash(self) -> int:
+        return hash((self.operands, self.rank, self.instructions))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
     def types(self) -> tuple[DType, ...]:
         """The type, F32 or I64, of every value."""
         types = [dtype.scalar for dtype in self.operands]

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import fx
 from torch._ops import OpOverload
 from torch.func import functionalize
-from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from orebit.errors import OrebitError, TraceError
@@ -22,6 +20,7 @@ from orebit.program.tracing_hyperparameters import installed
 from orebit.program.tracing_location import META, LocationMode
 from orebit.program.tracing_randomness import Sites, site_of
 from orebit.program.tracing_reading import Reader
+from orebit.program.tracing_recording import recording
 from orebit.program.tracing_scalars import ScalarTable, is_short
 from orebit.program.tracing_snapshot import copy_into, quiet, seed_everything
 from orebit.program.tracing_start import Start, fresh
@@ -76,7 +75,7 @@ class Trial:
                 return [*step.run(given), *table.reads]
 
         try:
-            with self._prepared(table, reader, variant), _without_fakes(), fx_traceback.preserve_node_meta():
+            with self._prepared(table, reader, variant), recording(), fx_traceback.preserve_node_meta():
                 recorded: Any = make_fx(run, decomposition_table=hidden_mutations(), tracing_mode="real")
                 graph = recorded(tensors, fresh(batch))
         except OrebitError:
@@ -102,13 +101,6 @@ class Trial:
         finally:
             for count in counts:
                 count.entry[count.key] = 0
-
-
-@contextmanager
-def _without_fakes() -> Iterator[None]:
-    """Nodes get no fake tensor of what they make: nobody looks at it, and it takes half of the time."""
-    with patch.object(proxy_tensor, "extract_val", lambda value, include_real=False: None):
-        yield
 
 
 def _nudged(value: torch.Tensor, variant: int) -> torch.Tensor:
@@ -218,7 +210,7 @@ def _functional(trace: Trace) -> fx.GraphModule:
     copies = [tensor.detach().clone() for tensor in trace.inputs]
     generators = [held for held in trace.graph.__dict__.values() if isinstance(held, torch.Generator)]
     states = [generator.get_state() for generator in generators]
-    with _without_fakes(), fx_traceback.preserve_node_meta(), torch.no_grad(), quiet():
+    with recording(), fx_traceback.preserve_node_meta(), torch.no_grad(), quiet():
         recorded: Any = make_fx(
             functionalize(run, remove="mutations_and_views"),
             decomposition_table=composite_operations(),

@@ -89,7 +89,7 @@ class ResultReader:
 
 
 def run_step(store: LocalStore, shard: PlanShard) -> State:
-    """One step of a shard's program on its own inputs, by the executor soonest done; the new state goes to the store."""
+    """One step of a shard's program on its own inputs, by the executor soonest done; the new state is stored."""
     program = Program.decode(store.program(shard.program))
     constants = [store.tensor(root)[1] for root in shard.constants]
     parameters = [store.tensor(root)[1] for root in shard.parameters]

@@ -10,9 +10,12 @@ import numpy as np
 
 from orebit.executor.fused.plan import Stage, Symbols
 from orebit.executor.native.library import Library, Task, Work
+from orebit.program.encoding import MAX_NODES
 
-# Words that stand for a node's address: no address and no size that a kernel takes is as large.
+# Words that stand for a node's address and bytes from there: no address and no size that a kernel takes is as large.
 _NODE = 0x7E57 << 48
+_NUMBER_BITS = 19
+assert MAX_NODES <= 1 << _NUMBER_BITS
 
 
 class Bound:
@@ -25,8 +28,11 @@ class Bound:
         self._kept = kept
         self._words = np.array([word for part in work for word in part.args] or [0], dtype=np.int64)
         marked = np.flatnonzero(self._words >> 48 == _NODE >> 48)
-        nodes = self._words[marked] & (1 << 48) - 1
-        self._places = {int(node): marked[nodes == node] for node in np.unique(nodes)}
+        nodes = self._words[marked] & (1 << _NUMBER_BITS) - 1
+        order = np.argsort(nodes, kind="stable")
+        numbers, starts = np.unique(nodes[order], return_index=True)
+        self._further = self._words >> _NUMBER_BITS & (1 << 48 - _NUMBER_BITS) - 1
+        self._places = dict(zip(numbers.tolist(), np.split(marked[order], starts[1:]), strict=False))
         self._tasks = (Task * max(1, len(work)))()
         self._length = len(work)
         at = self._words.ctypes.data
@@ -39,7 +45,7 @@ class Bound:
         for node, address in addresses.items():
             places = self._places.get(node)
             if places is not None:
-                self._words[places] = address
+                self._words[places] = address + self._further[places]
 
     def run(self, threads: int) -> None:
         self._library.run(self._tasks, self._length, threads)
@@ -72,5 +78,5 @@ def bind(library: Library, symbols: Symbols, stages: Sequence[Stage], workspaces
     return Bound(library, work, kept)
 
 
-def _mark(node: int) -> int:
-    return _NODE | node
+def _mark(node: int, further: int = 0) -> int:
+    return _NODE | further << _NUMBER_BITS | node

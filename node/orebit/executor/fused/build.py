@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orebit.executor.fused.region import (
     Affine,
@@ -24,6 +24,9 @@ from orebit.numerics.types import DType
 from orebit.program.descriptor import Descriptor, Kind, Operand
 from orebit.program.index_map import AxisMap
 from orebit.program.opcodes import Op
+
+# A buffer's first element to be read lies at most so many bytes into it; further ones are counted by the kernel.
+MOST_FURTHER = (1 << 29) - 1024
 
 
 @dataclass
@@ -50,10 +53,31 @@ class RegionBuilder:
     def region(self) -> Region:
         # A region of one point has an axis to stand on.
         if not self.extents:
-            return RegionBuilder(
-                (1,), (False,), self.ranges, [_on_one_axis(s) for s in self.steps], self.slots
-            ).region()
+            return Region((1,), (False,), tuple(_on_one_axis(s) for s in self.steps), len(self.slots))
         return Region(self.extents, self.reduced, tuple(self.steps), len(self.slots))
+
+    def shifted(self) -> Region:
+        """The region with loads counted from `further`: kernels that differ only in where they begin to read, as those
+        of a recurrence's steps, are equal."""
+        region, further = self.region(), self.further
+        steps = tuple(
+            replace(step, base=step.base - further[step.slot] // step.dtype.size) if isinstance(step, Load) else step
+            for step in region.steps
+        )
+        return replace(region, steps=steps)
+
+    @property
+    def further(self) -> list[int]:
+        """Bytes from the beginning of each slot's buffer to the first element that loads count from."""
+        first: list[int | None] = [None] * len(self.slots)
+        for step in self.steps:
+            if isinstance(step, Load):
+                own, known = step.base * step.dtype.size, first[step.slot]
+                first[step.slot] = own if known is None else min(known, own)
+        for step in self.steps:
+            if isinstance(step, View | Store):  # these count from the beginning
+                first[step.slot] = 0
+        return [min(bytes_ or 0, MOST_FURTHER) for bytes_ in first]
 
     def add(self, number: int, descriptor: Descriptor, nodes: Sequence[int], axes: Sequence[Integers]) -> None:
         """Makes a node a member.
@@ -114,7 +138,9 @@ class RegionBuilder:
     def _map(self, descriptor: Descriptor, nodes: Sequence[int], space: Spread) -> int:
         assert descriptor.expression is not None
         values = [
-            self._read(operand, node, space, self.made)
+            self._put(Constant(operand.dtype.scalar, operand.fill))
+            if _misses(operand, space.shape)
+            else self._read(operand, node, space, self.made)
             for operand, node in zip(descriptor.operands, nodes, strict=True)
         ]
         for instruction in descriptor.expression.instructions:
@@ -173,6 +199,15 @@ def flat_read(operand: Operand, rank: int) -> tuple[int, Integers]:
         sum(axis.coefficients[k] * step for axis, step in zip(axes, steps, strict=True)) for k in range(rank)
     )
     return base, strides
+
+
+def _misses(operand: Operand, space: Integers) -> bool:
+    """Whether every point reads the fill."""
+    return any(
+        high < 0 or low >= extent * axis.divisor
+        for axis, extent in zip(operand.map.axes, operand.shape, strict=True)
+        for low, high in (axis.bounds(space),)
+    )
 
 
 def _on_one_axis(step: Step) -> Step:

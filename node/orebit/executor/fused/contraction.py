@@ -31,6 +31,7 @@ class Surroundings:
         self.program = program
         self.kept = frozenset(program.new_state)
         self._products: dict[int, tuple[Product, Kernel] | None] = {}
+        self._quantised: dict[int, bool] = {}
 
     @cached_property
     def ranges(self) -> list[Range]:
@@ -67,6 +68,13 @@ class Surroundings:
             small = product is not None and all(2 * read.size < 1 << 31 for read in product.reads)
             self._products[number] = (product, kernel) if product is not None and kernel is not None and small else None
         return self._products[number]
+
+    def quantised_by_readers(self, node: int, found: Quantise) -> bool:
+        """Whether a quantise map is never stored: all that read it are products that quantise on their way. Asked once
+        a node: the weight of a recurrence has a reader a step."""
+        if node not in self._quantised:
+            self._quantised[node] = _quantised_by_readers(self, node, found)
+        return self._quantised[node]
 
     def reads(self, number: int) -> list[Range]:
         """The proven ranges of a node's operands."""
@@ -189,7 +197,7 @@ def _side(around: Surroundings, dot: int, position: int, product: Product) -> Si
     plain = Side(node, program.descriptor(node).dtype, read, max(abs(low), abs(high), abs(read.fill)))
     made = program.descriptor(node)
     found = quantise_of(made)
-    if found is None or not _quantised_by_readers(around, node, found):
+    if found is None or not around.quantised_by_readers(node, found):
         return plain
     placed = _placed(around, node, found, dot, position)
     assert placed is not None
@@ -198,7 +206,6 @@ def _side(around: Surroundings, dot: int, position: int, product: Product) -> Si
 
 
 def _quantised_by_readers(around: Surroundings, node: int, found: Quantise) -> bool:
-    """Whether a quantise map is never stored: all that read it are products that quantise on their way."""
     program = around.program
     if node in around.kept or not _reads_whole(program.descriptor(node), found.source):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from orebit.executor.fused.blocks import region_code
 from orebit.executor.fused.build import RegionBuilder
@@ -24,9 +25,14 @@ from orebit.program.graph import Program
 # Vector instructions that make up one part of a kernel's range, at least.
 PART = 20_000
 
-Addresses = Callable[[int], int]
 Symbols = Callable[[str], int]
 Contract = Callable[[Surroundings, int], Prepared | None]
+
+
+class Addresses(Protocol):
+    """The address of a node's buffer, or of a place some bytes further in it."""
+
+    def __call__(self, node: int, further: int = 0) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Stage:
         outputs, operands: nodes whose buffers are written and read; no buffer is both.
         workspace: bytes of memory of its own, aligned to 64, while it runs.
         kernel: the generated kernel; None for an exact product of the native library.
+        slots: its words: nodes, and bytes from the beginnings of their buffers.
         contraction: that product.
     """
 
@@ -44,7 +51,7 @@ class Stage:
     operands: tuple[int, ...]
     workspace: int = 0
     kernel: Kernel | None = None
-    slots: tuple[int, ...] = ()
+    slots: tuple[tuple[int, int], ...] = ()
     contraction: Prepared | None = None
 
     def bind(
@@ -54,7 +61,7 @@ class Stage:
         if self.contraction is not None:
             return self.contraction.bind(library, address, workspace)
         assert self.kernel is not None
-        words = tuple(address(node) for node in self.slots)
+        words = tuple(address(node, further) for node, further in self.slots)
         grain = max(1, PART // self.kernel.unit_cost)
         return [Work(symbols(self.kernel.name), words, self.kernel.units, grain)], []
 
@@ -134,10 +141,11 @@ class Planner:
         return self._stage(builder, stored)
 
     def _stage(self, builder: RegionBuilder, stored: Sequence[int]) -> Stage:
-        region = builder.region().collapsed()
+        region = builder.shifted().collapsed()
         kernel = self._once(region, lambda: region_code(region, machine().width))
         read = tuple(node for node in builder.slots if node not in stored)
-        return Stage(tuple(stored), read, kernel=kernel, slots=tuple(builder.slots))
+        slots = tuple(zip(builder.slots, builder.further, strict=True))
+        return Stage(tuple(stored), read, kernel=kernel, slots=slots)
 
     @property
     def kernels(self) -> dict[str, Kernel]:
@@ -156,7 +164,12 @@ class Planner:
         if descriptor.kind.scatters:
             reads = self.around.reads(number)
             kernel = self._once((descriptor, tuple(reads)), lambda: ScatterCode(descriptor, reads, machine().width))
-            return Stage((number,), _distinct(node.operands), kernel=kernel, slots=(*node.operands, number))
+            return Stage(
+                (number,),
+                _distinct(node.operands),
+                kernel=kernel,
+                slots=tuple((n, 0) for n in (*node.operands, number)),
+            )
         axes = order_axes(descriptor)
         space = [(axes.index(k),) for k in range(len(axes))]
         rank = len(descriptor.shape)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from orebit.errors import TraceError
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder, Value
-from orebit.program.expression import ExpressionBuilder, Scalar
+from orebit.program.expression import Expression, ExpressionBuilder, Scalar
+from orebit.program.lowering.expression_cache import remembered
 from orebit.program.lowering.tensor import Tensor
 
 DEFAULT_BITS = 15
@@ -56,20 +57,25 @@ class Lowering:
         """
         tensors = [operand for operand in operands if isinstance(operand, Tensor)]
         out = broadcast_shape(*(tensor.shape for tensor in tensors)) if shape is None else tuple(shape)
-        expressions = ExpressionBuilder([tensor.dtype for tensor in tensors], len(out))
-        scalars = iter(expressions.operands)
-        result = function(*(next(scalars) if isinstance(operand, Tensor) else operand for operand in operands))
-        if result.number < len(tensors) and result.number != len(tensors) - 1:
-            raise TraceError("an operation returned an operand that is not its last; this is a bug in Orebit")
+        given = [operand.dtype if isinstance(operand, Tensor) else operand for operand in operands]
+        expression = remembered(function, given, len(out), lambda: _expression(function, given, len(out)))
         views = [tensor.broadcast(out) for tensor in tensors]
-        return Tensor.of(self.builder.map(expressions.finish(result), views, out, dtype))
+        return Tensor.of(self.builder.map(expression, views, out, dtype))
+
+    def expression_settings(self) -> tuple[object, ...]:
+        """All that an expression may be made from, beside its operands."""
+        return self.bits, self.result_type, self.result_is_mask, self.site
 
     def generate(
         self, function: Callable[[ExpressionBuilder], Scalar], shape: Sequence[int], dtype: DType | None = None
     ) -> Tensor:
         """A map without operands: constants and the output's own index."""
-        expressions = ExpressionBuilder([], len(shape))
-        return Tensor.of(self.builder.map(expressions.finish(function(expressions)), [], shape, dtype))
+
+        def make() -> Expression:
+            expressions = ExpressionBuilder([], len(shape))
+            return expressions.finish(function(expressions))
+
+        return Tensor.of(self.builder.map(remembered(function, (), len(shape), make), [], shape, dtype))
 
     def full(self, shape: Sequence[int], number: float | int, dtype: DType) -> Tensor:
         """One number everywhere: a node of one element, expanded."""
@@ -104,6 +110,17 @@ class Lowering:
         if tensor.dtype.is_float:
             return self.map(truncated, tensor, dtype=dtype)
         return self.map(lambda x: x, tensor, dtype=dtype)
+
+
+def _expression(function: Callable[..., Scalar], given: Sequence[DType | float | int], rank: int) -> Expression:
+    """`function` of operands of these types and of numbers, in an output of `rank` axes."""
+    types = [operand for operand in given if isinstance(operand, DType)]
+    expressions = ExpressionBuilder(types, rank)
+    scalars = iter(expressions.operands)
+    result = function(*(next(scalars) if isinstance(operand, DType) else operand for operand in given))
+    if result.number < len(types) and result.number != len(types) - 1:
+        raise TraceError("an operation returned an operand that is not its last; this is a bug in Orebit")
+    return expressions.finish(result)
 
 
 def truncated(x: Scalar) -> Scalar:
