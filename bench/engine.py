@@ -4,10 +4,11 @@
 
 All engines take the same steps in one run, one after the other in turn; medians are compared. Prints a table and writes
 build/bench/engine.json. Ratios are times over eager float32's: below 1 is faster. A workload that cannot be run is
-reported with the reason. `checkpoint_overhead` is hashing a state once every 100 steps, over those steps, nothing
-overlapped; `memory_ratio` compares peaks above what a process holds before it makes the model, compilation included
-(`memory_cached_ratio`: without). How all of it grows with model size is measured at the first precision, torch.compile
-left out. --quick runs tiny models for a moment: it shows that everything runs, and its figures mean nothing.
+reported with the reason. `checkpoint_overhead` is what hashing a state beside the next steps takes, for one every 100
+steps, over those steps; `memory_ratio` compares peaks above what a process holds before it makes the model, compilation
+included (`memory_cached_ratio`: without). How all of it grows with model size is measured at the first precision,
+torch.compile left out. --quick runs tiny models for a moment: it shows that everything runs, and its figures mean
+nothing.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ from rivals import Eager, Orebit, Step, fastest
 from workloads import SIZES, WORKLOADS, make, maker
 
 from orebit.errors import OrebitError
-from orebit.executor.run import state_heads
-from orebit.executor.selection import EXECUTORS, load
+from orebit.executor.conformance import Factory
+from orebit.executor.run import run_shard, state_heads
+from orebit.executor.selection import EXECUTORS, choose_executor, load
+from orebit.strategy.training import TracedTraining
 
 OUTPUT = Path("build/bench/engine.json")
 CHECKPOINT_INTERVAL = 100
+GROUP = 8
 QUICK = ("mlp:64", "resnet8:4", "transformer-lm:32x1")
 console = Console(width=max(140, Console().width))
 Row = dict[str, Any]
@@ -98,22 +102,31 @@ def measured(workload: str, bits: int, options: argparse.Namespace, with_compile
     row.update({f"{name}_ms": 1000 * taken for name, taken in times.items()})
     row["ratio_eager"] = times["orebit"] / times["eager"]
     row["ratio_compile"] = times["orebit"] / times["compile"] if "compile" in times else None
-    row.update(checkpoints(own, times["orebit"]))
+    row.update(checkpoints(traced, factory, own, options))
     row.update(in_children(workload, options, traced.program, constants, parameters, traced.initial_state))
     return row
 
 
-def checkpoints(own: Orebit, step_seconds: float) -> Row:
-    """What hashing one state costs."""
+def checkpoints(traced: TracedTraining, factory: Factory, own: Orebit, options: argparse.Namespace) -> Row:
+    """What checkpoints cost: hashing a state while nothing else runs, and how much longer `run_shard`, which hashes
+    beside the next steps, takes for one every 100 steps."""
     state = [np.asarray(tensor) for tensor in own.state]
     started = time.perf_counter()
     state_heads(state)
-    seconds = time.perf_counter() - started
-    return {
-        "state_bytes": sum(array.nbytes for array in state),
-        "checkpoint_seconds": seconds,
-        "checkpoint_overhead": seconds / (CHECKPOINT_INTERVAL * step_seconds),
-    }
+    row: Row = {"state_bytes": sum(array.nbytes for array in state)}
+    row["checkpoint_seconds"] = time.perf_counter() - started
+    steps = GROUP * options.groups
+    if choose_executor(traced.program, steps) is not factory:
+        return row
+    ends: list[float] = []
+    given = traced.constants_for(0), own.state, traced.parameters(0, 0)
+    run_shard(traced.program, *given, steps, GROUP, on_progress=lambda *_: ends.append(time.perf_counter()))
+    each = np.diff(ends)
+    step = float(np.median(each))
+    # From the step that ends in a checkpoint to the one before the next; each[0] is the second step's.
+    groups = [float(np.sum(each[end - 2 : end - 2 + GROUP])) for end in range(GROUP, steps, GROUP)]
+    row["checkpoint_overhead"] = (median(groups) - GROUP * step) / (CHECKPOINT_INTERVAL * step)
+    return row
 
 
 def in_children(
@@ -186,7 +199,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "eager ms": lambda row: f"{row['eager_ms']:.1f}",
     "/eager": lambda row: f"{row['ratio_eager']:.2f}",
     "/compile": lambda row: "" if row["ratio_compile"] is None else f"{row['ratio_compile']:.2f}",
-    "hashing": lambda row: f"{row['checkpoint_overhead']:.1%}",
+    "checkpoints": lambda row: "" if row["checkpoint_overhead"] is None else f"{row['checkpoint_overhead']:.2%}",
     "memory": lambda row: f"{row['memory_ratio']:.2f}",
     "cached": lambda row: f"{row['memory_cached_ratio']:.2f}",
     "first s": lambda row: f"{row['compile_seconds']:.1f}",
@@ -227,13 +240,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=20.0, help="of timing, a workload and precision")
     parser.add_argument("--least", type=int, default=5, help="steps of each engine at least")
+    parser.add_argument("--groups", type=int, default=6, help=f"of {GROUP} steps with a checkpoint each")
     parser.add_argument("--cpu-time", action="store_true", help="the processor's time: for 1 thread on a busy machine")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--quick", action="store_true", help="tiny models, one step each")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     if options.quick:
-        quick = argparse.Namespace(bits=[15], sizes=[], seconds=0.0, least=1, no_compile=True)
+        quick = argparse.Namespace(bits=[15], sizes=[], seconds=0.0, least=1, groups=2, no_compile=True)
         workloads = list(QUICK) if options.workloads == list(WORKLOADS) else options.workloads
         options = argparse.Namespace(**{**vars(options), **vars(quick), "workloads": workloads})
     options.device = processor()
