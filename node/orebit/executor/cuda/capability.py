@@ -1,0 +1,31 @@
+"""What a GPU can do, by its compute capability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Capability:
+    """A compute capability, such as 9.0 for the H100."""
+
+    major: int
+    minor: int
+
+    @property
+    def number(self) -> int:
+        """As compilers write it: 90."""
+        return 10 * self.major + self.minor
+
+    @property
+    def bytes_products(self) -> bool:
+        """Whether products of four bytes are one instruction (`dp4a`)."""
+        return self.number >= 61
+
+    @property
+    def tensor_bytes(self) -> bool:
+        """Whether tensor cores multiply 16 x 32 by 32 x 8 bytes (`mma.sync.m16n8k32`)."""
+        return self.number >= 80
+
+
+LEAST = Capability(6, 1)
