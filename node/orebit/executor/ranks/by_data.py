@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orebit.executor.memory import independent_of_state
 from orebit.executor.ranks.cost import BYTE, EXCHANGE, output_bytes, work
 from orebit.executor.ranks.cuts import Cuts, period_of
 from orebit.executor.ranks.localise import can_cut, is_partial, own_axis
@@ -35,6 +36,11 @@ def place_by_data(program: Program, ranks: int) -> Placement:
         if made.cost < least:
             best, least = made.placement(), made.cost
     return best
+
+
+def place_by_extent(program: Program, ranks: int, extent: int) -> Placement:
+    """The placement that cuts axes of this extent, at least `ranks`, where they begin, and follows them."""
+    return _Propagation(program, Cuts(extent, ranks), independent_of_state(program)).placement()
 
 
 def _extents(program: Program, fixed: Sequence[bool], ranks: int) -> list[int]:

@@ -20,18 +20,22 @@ from orebit.executor.ranks.placement import Placement
 from orebit.program.descriptor import Source
 from orebit.program.graph import Program
 
-# Nanoseconds of work below which every rank computes a node that needs nothing large, rather than wait for it.
+# Waiting for another rank's work takes longer than this much work.
 _SMALL = 20_000.0
 # How far from its even share a cut may be, as a part of all work, to cross less.
 _TOLERANCE = 0.1
 
 
-def place_by_stage(program: Program, ranks: int) -> Placement:
-    """Layers in as many runs as ranks, of about the same work, cut where the least has to be passed on."""
+def place_by_stage(program: Program, ranks: int, small: float = _SMALL) -> Placement:
+    """Layers in as many runs as ranks, of about the same work, cut where the least has to be passed on.
+
+    Args:
+        small: nanoseconds of work up to which every rank computes a node that needs nothing large.
+    """
     nobody = [None] * len(program.nodes)
     if ranks == 1:
         return Placement(program, ranks, None, nobody, nobody)
-    stages = _Stages(program)
+    stages = _Stages(program, small)
     places = stages.layers
     if len({places[number] for number in stages.divided}) < ranks:
         places = list(range(len(program.nodes)))
@@ -75,8 +79,9 @@ def _cuts(done: Sequence[float], traffic: Sequence[int], parts: int) -> list[int
 class _Stages:
     """What is known of a program's nodes before they are divided."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, small: float) -> None:
         self.program = program
+        self._small = small
 
     @cached_property
     def everywhere(self) -> list[bool]:
@@ -86,7 +91,7 @@ class _Stages:
         while True:
             found: list[bool] = []
             for number, node in enumerate(program.nodes):
-                small = work(program.descriptor(number)) <= _SMALL or fixed[number]
+                small = work(program.descriptor(number)) <= self._small or fixed[number]
                 found.append(kept.get(number, small and all(found[operand] for operand in node.operands)))
             renewed = {old: kept[old] and found[new] for old, new in zip(kept, program.new_state, strict=True)}
             if renewed == kept:

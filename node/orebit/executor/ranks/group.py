@@ -6,6 +6,7 @@ Every rank calls the same ones in the same order, but `pass_on`, which concerns 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,8 @@ import torch.distributed as distributed
 from orebit.errors import ExecutionError
 
 Tensor = torch.Tensor
+# How long a rank may be silent before the others give the shard up: a level's computing and compiling included.
+TIMEOUT = 300.0
 
 
 class Group(Protocol):
@@ -47,18 +50,21 @@ class ProcessGroup:
 
     Args:
         group: None for the default one. gloo passes tensors in memory; NCCL in the memory of this rank's current GPU.
+        timeout: seconds after which a rank that should send and does not is lost; `init_process_group` has its own for
+            what all ranks do together.
 
     Raises:
         ExecutionError: when torch.distributed is not initialised; by every exchange, when a rank is gone or silent for
             longer than the group's timeout.
     """
 
-    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
+    def __init__(self, group: distributed.ProcessGroup | None = None, timeout: float = TIMEOUT) -> None:
         if not distributed.is_available() or not distributed.is_initialized():
             raise ExecutionError(
                 "torch.distributed is not initialised; call init_process_group, with a timeout, on every rank before"
             )
         self._group = group
+        self._patience = timedelta(seconds=timeout)
         self._on_gpu = distributed.get_backend(group) == "nccl"
 
     @property
@@ -95,7 +101,7 @@ class ProcessGroup:
 
         def all_of_them() -> None:
             for work in distributed.batch_isend_irecv(acts):
-                work.wait()
+                work.wait(self._patience)
 
         if acts:
             self._do(all_of_them)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from multiprocessing import connection
 from pathlib import Path
@@ -22,12 +23,11 @@ import torch
 
 from orebit.errors import ExecutionError
 from orebit.executor.ranks.executor import Split
+from orebit.executor.ranks.group import TIMEOUT
 from orebit.executor.storage import Given, accept
 from orebit.program.descriptor import Source
 from orebit.program.graph import Program
 
-# How long a rank may be silent before the others give the shard up: a level's computing and compiling included.
-TIMEOUT = 300.0
 # Steps that may be ordered before the first of them is done: ranks need not wait for the one that orders.
 _AHEAD = 2
 _SECONDS_TO_END = 5.0
@@ -75,6 +75,7 @@ class LocalRanks:
         self._folder = tempfile.TemporaryDirectory(prefix="orebit-ranks-")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[connection.Connection] = []
+        self._heard: list[deque[dict[str, Any]]] = [deque() for _ in range(ranks)]
         self._levels = 1
         try:
             (self.folder / "program").write_bytes(program.encode())
@@ -93,6 +94,11 @@ class LocalRanks:
     @property
     def folder(self) -> Path:
         return Path(self._folder.name)
+
+    @property
+    def processes(self) -> list[int]:
+        """The ranks' process ids."""
+        return [process.pid for process in self._processes]
 
     def _write(self, name: str, source: Source, given: Sequence[Given]) -> None:
         specs = self.program.specs(source)
@@ -124,18 +130,18 @@ class LocalRanks:
             self._tell(rank, order)
 
     def _answers(self) -> list[dict[str, Any]]:
-        """One answer of every rank."""
-        answers: dict[int, dict[str, Any]] = {}
+        """One answer of every rank. All are listened to all the time: the one that fails may be ahead of the others."""
         end = time.monotonic() + self._timeout * (self._levels + 1)
-        while len(answers) < len(self._pipes):
-            silent = [pipe for rank, pipe in enumerate(self._pipes) if rank not in answers]
-            ready = connection.wait(silent, max(0.0, end - time.monotonic()))
+        while not all(self._heard):
+            ready = connection.wait(self._pipes, max(0.0, end - time.monotonic()))
             if not ready:
-                self._fail(f"ranks {[r for r in range(len(self._pipes)) if r not in answers]} say nothing any more")
+                self._fail(
+                    f"ranks {[rank for rank, heard in enumerate(self._heard) if not heard]} say nothing any more"
+                )
             for rank, pipe in enumerate(self._pipes):
                 if pipe in ready:
-                    answers[rank] = self._answer(rank)
-        return [answers[rank] for rank in range(len(self._pipes))]
+                    self._heard[rank].append(self._answer(rank))
+        return [heard.popleft() for heard in self._heard]
 
     def _answer(self, rank: int) -> dict[str, Any]:
         try:

@@ -17,6 +17,7 @@ import torch.distributed as distributed
 
 from orebit.errors import OrebitError
 from orebit.executor.ranks.executor import RanksExecutor, Split
+from orebit.executor.ranks.group import ProcessGroup
 from orebit.executor.selection import choose_executor, load
 from orebit.executor.storage import Given
 from orebit.program.graph import Program
@@ -73,7 +74,8 @@ def _executor(settings: dict[str, Any], folder: Path) -> RanksExecutor:
         timeout=datetime.timedelta(seconds=settings["timeout"]),
     )
     constants, parameters = _arrays(folder / "constants"), _arrays(folder / "parameters")
-    return RanksExecutor(program, constants, parameters, split=Split(settings["split"]), factory=factory)
+    split, group = Split(settings["split"]), ProcessGroup(timeout=settings["timeout"])
+    return RanksExecutor(program, constants, parameters, split=split, group=group, factory=factory)
 
 
 def _arrays(folder: Path) -> list[Given]:
