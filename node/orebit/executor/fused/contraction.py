@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orebit.executor.fused.contraction_axes import Product, classify
+from orebit.executor.fused.contraction_groups import own_exponents
 from orebit.executor.fused.contraction_kernels import Kernel, kernel_of
 from orebit.executor.fused.contraction_macros import Quantise, is_magnitude, quantise_of, rescale_of
 from orebit.executor.fused.contraction_reads import Read, plan_read
@@ -100,12 +101,14 @@ class Quantised:
         dtype: of the integers, were they stored.
         scale: the exponents, over the dot's space; over the axes of the source where that is embedded, since it is
             then quantised on its way into the buffer.
+        tame: whether the exponents are proven to be those of the elements' own groups.
     """
 
     node: int
     macro: Quantise
     dtype: DType
     scale: Scale
+    tame: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,8 @@ def _side(around: Surroundings, dot: int, position: int, product: Product) -> Si
     placed = _placed(around, node, found, dot, position)
     assert placed is not None
     source, exponent = (program.nodes[node].operands[k] for k in (found.source, found.exponent))
-    return Side(source, DType.F32, read, plain.reach, Quantised(node, found, made.dtype, Scale(exponent, *placed)))
+    quantised = Quantised(node, found, made.dtype, Scale(exponent, *placed), own_exponents(program, node, found))
+    return Side(source, DType.F32, read, plain.reach, quantised)
 
 
 def _quantised_by_readers(around: Surroundings, node: int, found: Quantise) -> bool:

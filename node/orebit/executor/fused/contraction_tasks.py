@@ -163,12 +163,12 @@ class Prepared:
                 None if paired else runs(depth, RUN),
             )
         ]
-        exponents, bits = (0, 0, 0), 0
+        exponents, bits, tame = (0, 0, 0), 0, False
         if side.quantise is not None and buffer is None:
             exponents = _exponents(
                 words, address, side.quantise.scale, *scale_offsets(layout, side.quantise.scale, lanes)
             )
-            bits = side.quantise.macro.bits
+            bits, tame = side.quantise.macro.bits, side.quantise.tame
         return (
             address(side.node) if buffer is None else workspace + self.places.buffers[position],
             TYPES[self.sources[position]],
@@ -181,6 +181,7 @@ class Prepared:
             len(depth),
             *exponents,
             bits or 1,
+            int(tame),
             panel,
             PACKED[self.form.arithmetic],
             self.form.depth_unit,

@@ -50,6 +50,7 @@ struct lanes {
     int64_t start[MAX_PANEL];
     _Alignas(32) float scale[MAX_PANEL];
     float limit;
+    bool tame; /* floats are surely finite and within the limit */
     uint8_t run[MAX_PANEL], single[MAX_PANEL];
 };
 
@@ -59,11 +60,13 @@ static void find_lanes(const struct contraction_side *side, int64_t o, int64_t p
     const int64_t first = panel * side->panel, left = side->lanes - first, length = run_length(side);
     lanes->count = left < side->panel ? left : side->panel;
     lanes->limit = quantise_limit(side->bits);
+    lanes->tame = side->tame;
     for (int64_t l = 0; l < lanes->count; l++) {
         lanes->start[l] = side->outer[o] + side->lane_offsets[first + l];
         if (side->type != TYPE_F32) continue;
         const int64_t at = side->exponent_outer[o] + side->exponent_offsets[first + l];
         lanes->scale[l] = quantise_scale(side->exponents[at], side->bits);
+        lanes->tame = lanes->tame && lanes->scale[l] != 0;
     }
     lanes->runs = lanes->singles = 0;
     for (int64_t l = 0; l < lanes->count;) {
@@ -105,6 +108,10 @@ static void copy_pairs(const struct contraction_side *side, const struct lanes *
     }
 }
 
+/* Panels are packed together, so that a row of the source is read in long runs; no more than a cache has ways, since
+ * panels often lie a power of two apart. */
+#define PANELS_TOGETHER 8
+
 #if OREBIT_X86
 #include "contraction_pack_avx2.h"
 #endif
@@ -135,9 +142,6 @@ static bool copies(const struct contraction_side *side, const struct lanes *lane
 #endif
 }
 
-/* Panels are packed together, so that a row of the source is read in long runs; no more than a cache has ways, since
- * panels often lie a power of two apart. */
-#define PANELS_TOGETHER 8
 #define DEPTH_STRIP 256
 /* A multiple of every unit of depth. */
 #define BYTE_STRIP 512

@@ -29,6 +29,7 @@ struct contraction_side {
     const int64_t *exponent_outer;
     const int32_t *exponent_offsets;
     int64_t bits;
+    int64_t tame; /* whether each exponent is proven to be its group's: no digit is clamped, but where one is NOT_FINITE */
     int64_t panel;
     int64_t packed_type;
     int64_t depth_unit; /* the packed depth is a multiple of this, the rest 0 */
