@@ -54,7 +54,10 @@ def load(name: str) -> Factory:
     try:
         if name == "fused":
             native.require()
-        return cast(Factory, getattr(importlib.import_module(module), attribute))
+        package = importlib.import_module(module)
+        if name == "cuda":
+            package.require()
+        return cast(Factory, getattr(package, attribute))
     except ModuleNotFoundError as error:
         raise Unavailable(f"The executor {name} needs the module {error.name}, which is not installed.") from error
     except (ImportError, OSError, AttributeError, ExecutionError) as error:
