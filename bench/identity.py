@@ -1,9 +1,11 @@
 """One final state root whatever executes a workload: executors, threads, vector instructions, tracing machine.
 
     python bench/identity.py [--workloads mlp] [--steps 200] [--executors fused reference] [--slow-steps 20]
+                             [--splits data stage]
 
 Each workload is traced twice, with torch's vector instructions and without: both must give one program. Then every
-executor runs it in a process of its own with 1 and 2 threads and under each ATEN_CPU_CAPABILITY. State roots are
+executor runs it in a process of its own with 1 and 2 threads and under each ATEN_CPU_CAPABILITY, and the first executor
+on two ranks of a thread each, that divide the step by data and by stage. State roots are
 taken on the way, too, so that runs of unlike lengths can be compared: the reference executor takes up to sixty times as
 long as the fused one, and --slow-steps gives all its runs but the first fewer steps. Prints the roots, writes
 build/bench/identity.json, and exits with 1 when two differ.
@@ -35,6 +37,7 @@ from workloads import WORKLOADS, make, maker
 
 import orebit
 from orebit.commitment.lists import state_root
+from orebit.executor.ranks import LocalRanks, Split
 from orebit.executor.run import state_heads
 from orebit.executor.selection import EXECUTORS, REFERENCE, Unavailable, load
 from orebit.program.graph import Program
@@ -44,6 +47,7 @@ FOLDER = Path("build/bench/identity")
 MARKS = (1, 2, 3, 5, 10, 20, 50, 100, 150, 200)
 # torch obeys ATEN_CPU_CAPABILITY even where the processor cannot: what it needs is looked up first.
 CAPABILITIES = {"default": "", "avx2": "avx2", "avx512": "avx512vl"}
+RANKS = 2
 console = Console()
 Row = dict[str, Any]
 
@@ -82,7 +86,7 @@ def executed(executor: str, steps: int, folder: Path, own: Path) -> None:
     if done >= steps:
         return
     program = Program.decode((folder / "program").read_bytes())
-    made = load(executor)(program, arrays(folder, "constants"), arrays(folder, "parameters"))
+    made = executing(executor, program, folder)
     before = time.perf_counter() - found["seconds"]
     for step in range(done + 1, steps + 1):
         state = made.step(state)
@@ -95,6 +99,13 @@ def executed(executor: str, steps: int, folder: Path, own: Path) -> None:
             (own / "next.json").replace(record)
             (own / f"state-{done}.npz").unlink(missing_ok=True)
             done = step
+
+
+def executing(executor: str, program: Program, folder: Path) -> Any:
+    """An executor by name; `fused:data` is that of two ranks which divide a step by data."""
+    name, _, split = executor.partition(":")
+    inputs = program, arrays(folder, "constants"), arrays(folder, "parameters")
+    return LocalRanks(*inputs, ranks=RANKS, split=Split(split), executor=name) if split else load(name)(*inputs)
 
 
 def apart(arguments: list[str], capability: str, threads: int) -> str:
@@ -125,11 +136,12 @@ def runs(workload: str, bits: int, options: argparse.Namespace) -> Iterator[Row]
         if not kept.exists():
             kept.write_text(apart(["trace", workload, str(bits), str(folder)], capability, 1).split()[-1])
         yield {"what": "program", "capability": capability, "roots": {"0": kept.read_text()}}
-    for executor in options.executors:
+    divided = [f"{options.executors[0]}:{split}" for split in options.splits]
+    for executor in (*options.executors, *divided):
         steps = options.steps
-        for capability in options.capabilities:
-            for threads in options.threads:
-                own = folder / f"{executor}-{capability}-{threads}"
+        for capability in options.capabilities[-1:] if executor in divided else options.capabilities:
+            for threads in [RANKS] if executor in divided else options.threads:
+                own = folder / f"{executor.replace(':', '-')}-{capability}-{threads}"
                 own.mkdir(exist_ok=True)
                 apart(["execute", executor, str(steps), str(folder), str(own)], capability, threads)
                 settings = {"executor": executor, "capability": capability, "threads": threads, "steps": steps}
@@ -164,6 +176,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--executors", nargs="+", choices=EXECUTORS, default=None, help="all that are here")
     parser.add_argument("--capabilities", nargs="+", choices=CAPABILITIES, default=possible())
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--splits", nargs="*", choices=[split.value for split in Split], default=["data", "stage"])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where states are kept")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
