@@ -120,7 +120,7 @@ def conforming(folder: Path) -> Factory:
     """
     ruled_out = read_ruled_out(folder)
     for name in EXECUTORS:
-        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else tested(name)
+        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else examined(name)
         if not isinstance(found, str):
             return found
         _pass_over(name, found)
@@ -128,7 +128,7 @@ def conforming(folder: Path) -> Factory:
 
 
 @functools.cache
-def tested(name: str) -> Factory | str:
+def examined(name: str) -> Factory | str:
     """An executor that passes the vectors, else why it must not be used; found out once in a process."""
     try:
         factory = load(name)

@@ -19,9 +19,9 @@ from orebit.executor.selection import (
     Unavailable,
     choose_executor,
     conforming,
+    examined,
     load,
     read_ruled_out,
-    tested,
     write_ruled_out,
 )
 from orebit.executor.standard import standard_programs
@@ -90,9 +90,9 @@ def two_executors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A fast one that is never wrong, and the reference one."""
     monkeypatch.setattr(selection, "_MODULES", {"fused": (__name__, "Right")})
     monkeypatch.setattr(selection, "EXECUTORS", ("fused", "reference"))
-    tested.cache_clear()
+    examined.cache_clear()
     yield
-    tested.cache_clear()
+    examined.cache_clear()
 
 
 class Right(ReferenceExecutor):

@@ -190,9 +190,9 @@ def test_an_executor_with_a_wrong_bit_is_passed_over(monkeypatch: pytest.MonkeyP
         raise ConformanceError(f"{factory} is wrong")
 
     monkeypatch.setattr(selection, "run_conformance", wrong)
-    selection.tested.cache_clear()
+    selection.examined.cache_clear()
     assert selection.conforming(tmp_path) is ReferenceExecutor
-    selection.tested.cache_clear()
+    selection.examined.cache_clear()
 
 
 def test_machine_code_has_no_fused_multiply_add() -> None:
