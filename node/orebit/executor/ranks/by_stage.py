@@ -22,6 +22,9 @@ from orebit.program.graph import Program
 
 # Waiting for another rank's work takes longer than this much work.
 _SMALL = 20_000.0
+# A node of at most this part of all work may go to another rank than its layer does, in so many rounds.
+_LIGHT = 0.02
+_ROUNDS = 3
 # How far from its even share a cut may be, as a part of all work, to cross less.
 _TOLERANCE = 0.1
 
@@ -40,6 +43,7 @@ def place_by_stage(program: Program, ranks: int, small: float = _SMALL) -> Place
     if len({places[number] for number in stages.divided}) < ranks:
         places = list(range(len(program.nodes)))
     owners = _owners(stages, places, ranks)
+    _settle(stages, owners)
     for old, new in zip(program.inputs(Source.STATE), program.new_state, strict=True):
         owners[old] = owners[new]
     return Placement(program, ranks, None, nobody, owners)
@@ -74,6 +78,29 @@ def _cuts(done: Sequence[float], traffic: Sequence[int], parts: int) -> list[int
         chosen = min(near, key=lambda position: traffic[position]) if near else None
         cuts.append(min(possible, key=lambda position: abs(done[position] - share)) if chosen is None else chosen)
     return cuts
+
+
+def _settle(stages: _Stages, owners: list[int | None]) -> None:
+    """Moves light nodes next to what they read or to who reads them, where less is passed on then."""
+    program, edges = stages.program, stages.edges
+    light = _LIGHT * sum(work(program.descriptor(number)) for number in stages.divided)
+    kept = set(program.new_state)
+
+    def passed(number: int) -> int:
+        takers = {owners[reader] for reader in edges.get(number, ())} - {owners[number]}
+        return len(takers) * output_bytes(program.descriptor(number))
+
+    for _ in range(_ROUNDS):
+        for number in stages.divided:
+            if number in kept or work(program.descriptor(number)) > light:
+                continue
+            sources = [operand for operand in set(program.nodes[number].operands) if operand in edges]
+            best, least = owners[number], sum(map(passed, (number, *sources)))
+            for owner in sorted({owners[other] for other in (*sources, *edges.get(number, ()))} - {None, best}):
+                owners[number] = owner
+                if sum(map(passed, (number, *sources))) < least:
+                    best, least = owner, sum(map(passed, (number, *sources)))
+            owners[number] = best
 
 
 class _Stages:
@@ -116,11 +143,20 @@ class _Stages:
     @cached_property
     def layers(self) -> list[int]:
         """For each node the number of its layer: that of the node which first reads the layer's parameters."""
-        before, behind = self._before(), self._behind()
-        layers = [min(a, b) if a >= 0 and b >= 0 else -1 for a, b in zip(before, behind, strict=True)]
+        (first, last), behind = self._before(), self._behind()
+        layers = [-1] * len(self.program.nodes)
+        alone = [first[number] == last[number] >= 0 for number in range(len(layers))]  # one layer's parameters, used
+        for number in self.program.inputs(Source.STATE):
+            layers[number] = last[number]
         for number in self.divided:
-            if layers[number] < 0 and before[number] >= 0:  # changes no parameter: statistics, a copy
-                layers[number] = max(layers[operand] for operand in self.program.nodes[number].operands)
+            operands = self.program.nodes[number].operands
+            if alone[number]:
+                layers[number] = last[number]
+            elif last[number] >= 0 and behind[number] >= 0:
+                used = max((layers[operand] for operand in operands if alone[operand]), default=-1)
+                layers[number] = max(used, min(last[number], behind[number]))
+            elif behind[number] < 0:  # changes no parameter: statistics, a copy, a loss
+                layers[number] = max((layers[operand] for operand in operands), default=-1)
         for number in reversed(self.divided):
             if layers[number] < 0:  # depends on none: a batch
                 readers = [layers[reader] for reader in self.edges.get(number, ()) if layers[reader] >= 0]
@@ -148,13 +184,15 @@ class _Stages:
     def _connects(self, number: int) -> bool:
         return self.program.descriptor(number).size > 1
 
-    def _before(self) -> list[int]:
-        """For each node the last parameter that it depends on, by its first reader; -1 for none."""
-        found = [self._first_reads.get(number, -1) for number in range(len(self.program.nodes))]
+    def _before(self) -> tuple[list[int], list[int]]:
+        """For each node the first and the last parameter that it depends on, by their first readers; -1 for none."""
+        last = [self._first_reads.get(number, -1) for number in range(len(self.program.nodes))]
+        first = list(last)
         for number in self.program.operations:
-            operands = self.program.nodes[number].operands
-            found[number] = max((found[o] for o in operands if self._connects(o)), default=-1)
-        return found
+            operands = [operand for operand in self.program.nodes[number].operands if self._connects(operand)]
+            last[number] = max((last[operand] for operand in operands), default=-1)
+            first[number] = min((first[operand] for operand in operands if first[operand] >= 0), default=-1)
+        return first, last
 
     def _behind(self) -> list[int]:
         """For each node the last parameter that it changes, by its first reader; -1 for none."""
