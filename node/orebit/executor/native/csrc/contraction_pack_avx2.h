@@ -168,6 +168,26 @@ INLINE_AVX2 void four_by_sixteen(const void *source, int64_t type, const int64_t
     }
 }
 
+/* Four lanes by eight consecutive depths. */
+INLINE_AVX2 void four_by_eight(const void *source, int64_t type, const int64_t *start, int64_t depth,
+                               const __m256 *scale, __m256 limit, int64_t panel, int16_t *at) {
+    __m128i lane[4];
+    for (int i = 0; i < 4; i++) {
+        if (type == TYPE_I16) {
+            lane[i] = _mm_loadu_si128((const void *)((const int16_t *)source + start[i] + depth));
+            continue;
+        }
+        const __m256i v = load_eight(source, type, start[i] + depth, scale[i], limit);
+        lane[i] = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    }
+    const __m128i ab0 = _mm_unpacklo_epi32(lane[0], lane[1]), ab1 = _mm_unpackhi_epi32(lane[0], lane[1]);
+    const __m128i cd0 = _mm_unpacklo_epi32(lane[2], lane[3]), cd1 = _mm_unpackhi_epi32(lane[2], lane[3]);
+    _mm_storeu_si128((void *)at, _mm_unpacklo_epi64(ab0, cd0));
+    _mm_storeu_si128((void *)(at + 2 * panel), _mm_unpackhi_epi64(ab0, cd0));
+    _mm_storeu_si128((void *)(at + 4 * panel), _mm_unpacklo_epi64(ab1, cd1));
+    _mm_storeu_si128((void *)(at + 6 * panel), _mm_unpackhi_epi64(ab1, cd1));
+}
+
 /* Lanes l .. l + 3, so that few rows of the source are read at a time. */
 INLINE_AVX2 void four_by_depths(const struct contraction_side *side, int64_t type, const struct lanes *lanes, int64_t l,
                                 int64_t from, int64_t to, int64_t origin, int16_t *panel) {
@@ -175,12 +195,15 @@ INLINE_AVX2 void four_by_depths(const struct contraction_side *side, int64_t typ
     __m256 scale[4];
     for (int i = 0; i < 4; i++) scale[i] = _mm256_set1_ps(side->type == TYPE_F32 ? lanes->scale[l + i] : 0);
     for (int64_t k = from; k < to;) {
-        const bool run = k + 2 * RUN <= to && side->depth_runs[k] && side->depth_runs[k + RUN] &&
+        const bool run = k + RUN <= to && side->depth_runs[k];
+        const bool two = run && k + 2 * RUN <= to && side->depth_runs[k + RUN] &&
                          side->depth_offsets[k + RUN] == side->depth_offsets[k] + RUN;
-        const int64_t end = run ? k + 2 * RUN : k + 2 < to ? k + 2 : to;
-        if (run) {
-            four_by_sixteen(side->source, type, lanes->start + l, side->depth_offsets[k], scale, limit, side->panel,
-                            panel + (k - origin) * side->panel + 2 * l);
+        const int64_t end = two ? k + 2 * RUN : run ? k + RUN : k + 2 < to ? k + 2 : to;
+        int16_t *at = panel + (k - origin) * side->panel + 2 * l;
+        if (two) {
+            four_by_sixteen(side->source, type, lanes->start + l, side->depth_offsets[k], scale, limit, side->panel, at);
+        } else if (run) {
+            four_by_eight(side->source, type, lanes->start + l, side->depth_offsets[k], scale, limit, side->panel, at);
         } else {
             pack_singly(side, lanes, l, l + 4, k, end, origin, panel);
         }
