@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -16,7 +17,8 @@ from orebit.daemon.config import Limits
 from orebit.daemon.journal import Journal
 from orebit.errors import BlobMissing, ProgramError
 from orebit.executor.conformance import Executor
-from orebit.executor.selection import choose_executor
+from orebit.executor.ranks import Split
+from orebit.executor.run import engaged
 from orebit.executor.storage import Given
 from orebit.program.descriptor import Kind
 from orebit.program.graph import Program
@@ -33,11 +35,21 @@ BENCH_SECONDS = 1.0
 class Inputs:
     """Plans, programs and tensors of shards: `fetch` brings and checks them, the rest reads the local store."""
 
-    def __init__(self, store: LocalStore, client: BlobClient, journal: Journal, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        client: BlobClient,
+        journal: Journal,
+        limits: Limits,
+        ranks: int = 1,
+        split: Split = Split.DATA,
+    ) -> None:
         self._store = store
         self._client = client
         self._journal = journal
         self._limits = limits
+        self._ranks = ranks
+        self._split = split
         # Plans (raises BlobMissing) and checked programs (raises ProgramError) that are in the store.
         self.plan = lru_cache(maxsize=64)(store.plan)
         self.program = lru_cache(maxsize=64)(self._program)
@@ -97,27 +109,27 @@ class Inputs:
         """Read-only arrays, checked against their roots. Raises BlobMissing or BlobCorrupt."""
         return [self._store.tensor(root)[1] for root in roots]
 
-    def executor(self, entry: PlanShard) -> Executor:
+    def executor(self, entry: PlanShard) -> AbstractContextManager[Executor]:
         """What runs the shard here, over its own constants and parameters."""
-        program = self.program(entry.program)
-        factory = choose_executor(program, entry.steps)
-        return factory(program, self.tensors(entry.constants), self.tensors(entry.parameters))
+        inputs = self.tensors(entry.constants), self.tensors(entry.parameters)
+        return engaged(self.program(entry.program), *inputs, entry.steps, self._ranks, self._split)
 
     def seconds_a_step(self, entry: PlanShard) -> float:
         """Seconds that one step takes here: as the last shard took, else the best of a few steps made now."""
         known = self._journal.speed(entry.program)
         if known is not None:
             return known
-        executor = self.executor(entry)
-        state: Sequence[Given] = executor.step(self.tensors(entry.state))
         best = float("inf")
-        until = time.monotonic() + BENCH_SECONDS
-        for _ in range(BENCH_STEPS):
-            started = time.monotonic()
-            state = executor.step(state)
-            best = min(best, time.monotonic() - started)
-            if time.monotonic() > until:
-                break
+        with self.executor(entry) as executor:
+            state: Sequence[Given] = executor.step(self.tensors(entry.state))
+            until = time.monotonic() + BENCH_SECONDS
+            for _ in range(BENCH_STEPS):
+                started = time.monotonic()
+                state = executor.step(state)
+                state[0]  # ranks go on by themselves until somebody looks
+                best = min(best, time.monotonic() - started)
+                if time.monotonic() > until:
+                    break
         return best
 
     def estimate(self, plan_root: bytes, first: int, count: int) -> float:

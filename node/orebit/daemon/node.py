@@ -327,7 +327,7 @@ def _build(
     market, registry = Market(connection), Registry(connection)
     view = View(connection, market, registry)
     client = BlobClient(session, store)
-    inputs = Inputs(store, client, journal, config.limits)
+    inputs = Inputs(store, client, journal, config.limits, config.ranks, config.split)
     workshop = Workshop(journal, store, inputs, config.threads, config.ranks, config.split)
     worker = Worker(workshop, inputs, config.parallel)
     scout = Scout(config, journal, view, inputs, worker, node)

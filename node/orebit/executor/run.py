@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from orebit.commitment.head import TensorHead
 from orebit.commitment.lists import ListKind, list_root, state_root
 from orebit.errors import ExecutionError, ExecutionStopped
+from orebit.executor.conformance import Executor
 from orebit.executor.hashing import tensor_head
 from orebit.executor.ranks import LocalRanks, Split
 from orebit.executor.selection import choose_executor
@@ -94,14 +95,10 @@ def run_shard(
     if threads is not None:
         torch.set_num_threads(threads)
     done, current, roots = _start(state, steps, interval, resume_from)
-    with ExitStack() as stack:
-        if ranks == 1:
-            executor = choose_executor(program, steps)(program, constants, parameters)
-        else:
-            executor = stack.enter_context(
-                LocalRanks(program, constants, parameters, ranks=ranks, split=split, steps=steps)
-            )
-        checkpoints = stack.enter_context(_Checkpoints(roots, on_checkpoint))
+    with (
+        engaged(program, constants, parameters, steps, ranks, split) as executor,
+        _Checkpoints(roots, on_checkpoint) as checkpoints,
+    ):
         while done < steps:
             checkpoints.settle(wait=False)
             if should_stop is not None and should_stop():
@@ -117,6 +114,27 @@ def run_shard(
                 on_progress(done, steps)
     assert resume_from is not None
     return ShardRun(resume_from.roots, resume_from.state, resume_from.heads)
+
+
+@contextmanager
+def engaged(
+    program: Program,
+    constants: Sequence[Given],
+    parameters: Sequence[Given],
+    steps: int,
+    ranks: int = 1,
+    split: Split = Split.DATA,
+) -> Iterator[Executor]:
+    """What runs this many steps soonest, in this process or on several; those are ended on leaving.
+
+    Raises:
+        ExecutionError: when inputs are not as declared or a rank fails.
+    """
+    if ranks == 1:
+        yield choose_executor(program, steps)(program, constants, parameters)
+        return
+    with LocalRanks(program, constants, parameters, ranks=ranks, split=split, steps=steps) as together:
+        yield together
 
 
 def _start(

@@ -59,7 +59,8 @@ async def test_everything_a_shard_reads_is_here_and_served_on(
     for root in (plan.root, entry.program, *entry.tensors):
         assert journal.is_public(root)
     assert not journal.is_public(plan.shards[2].shard.id)
-    assert ours.executor(entry).step(ours.tensors(entry.state))
+    with ours.executor(entry) as executor:
+        assert executor.step(ours.tensors(entry.state))
     assert ours.seconds(plan.root, 1, 1) > 0
     assert ours.estimate(plan.root, 1, 1) == 0.0
     journal.set_speed(entry.program, 2.0)
