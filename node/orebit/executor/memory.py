@@ -37,20 +37,23 @@ def peak_bytes(program: Program) -> int:
     """
     fixed = independent_of_state(program)
     kept = needed_by_steps(program, fixed)
+    working = [working_bytes(descriptor) for descriptor in program.descriptors]
     resident = sum(kept_bytes(descriptor) for descriptor in program.descriptors)
-    before, resident = _walk(program, [n for n in program.operations if fixed[n]], resident, kept)
+    before, resident = _walk(program, [n for n in program.operations if fixed[n]], resident, kept, working)
     resident += sum(_output_bytes(program, number) for number in program.inputs(Source.STATE))
-    during, _ = _walk(program, [n for n in program.operations if not fixed[n]], resident, kept)
+    during, _ = _walk(program, [n for n in program.operations if not fixed[n]], resident, kept, working)
     return max(before, during)
 
 
-def _walk(program: Program, numbers: Sequence[int], resident: int, kept: set[int]) -> tuple[int, int]:
+def _walk(
+    program: Program, numbers: Sequence[int], resident: int, kept: set[int], working: Sequence[int]
+) -> tuple[int, int]:
     """The most that is held while these nodes run one after the other, and what is held in the end."""
     freed_after = last_reads(program, numbers, kept)
     live = peak = resident
     for number in numbers:
         live += _output_bytes(program, number)
-        peak = max(peak, live + working_bytes(program.descriptor(number)))
+        peak = max(peak, live + working[program.nodes[number].descriptor])
         live -= sum(_output_bytes(program, dead) for dead in freed_after.get(number, ()))
     return peak, live
 

@@ -7,7 +7,7 @@ not ordinary is left to torch's own way, so a graph is the same either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -82,12 +82,47 @@ def _noted(mode: Any, func: Any, pre_dispatch: bool, args: tuple[Any, ...], kwar
         named = {key: _argument(argument, find) for key, argument in kwargs.items()}
     except _Unusual:
         return None
-    node: fx.Node = mode.tracer.graph.create_node("call_function", func, given, named, name)
+    node = _new_node(mode.tracer.graph, func, given, named, name)
     if fx_traceback.has_preserved_node_meta():
         custom = fx_traceback.get_current_meta().get("custom")
         if custom is not None:
             node.meta["custom"] = dict(custom)
     return node
+
+
+def _new_node(graph: fx.Graph, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], candidate: str) -> fx.Node:
+    """As Graph.create_node, which looks for symbolic numbers among the arguments too."""
+    name = graph._graph_namespace.create_name(candidate, None)
+    node = fx.Node(graph, name, "call_function", func, args, kwargs)
+    graph._graph_namespace.associate_name_with_obj(name, node)
+    graph._insert(node)
+    graph._find_nodes_lookup_table.insert(node)
+    graph._len += 1
+    return node
+
+
+def replay(graph: fx.GraphModule, arguments: Sequence[Any]) -> Any:
+    """Runs a recorded graph as fx.Interpreter does; operations keep the lines of the user's code that they had."""
+    values: dict[fx.Node, Any] = {}
+    remaining = iter(arguments)
+    last: dict[fx.Node, fx.Node] = {source: node for node in graph.graph.nodes for source in node.all_input_nodes}
+    freed: dict[fx.Node, list[fx.Node]] = {}
+    for source, node in last.items():
+        freed.setdefault(node, []).append(source)
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = next(remaining)
+        elif node.op == "get_attr":
+            values[node] = getattr(graph, str(node.target))
+        elif node.op == "output":
+            return fx.node.map_arg(node.args[0], values.__getitem__)
+        else:
+            fx_traceback.current_meta["custom"] = node.meta.get("custom", {})
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = node.target(*args, **kwargs)
+        for source in freed.get(node, ()):
+            del values[source]
+    raise AssertionError("a recorded graph ends in its output")
 
 
 @cache

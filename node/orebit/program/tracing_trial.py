@@ -20,7 +20,7 @@ from orebit.program.tracing_hyperparameters import installed
 from orebit.program.tracing_location import META, LocationMode
 from orebit.program.tracing_randomness import Sites, site_of
 from orebit.program.tracing_reading import Reader
-from orebit.program.tracing_recording import recording
+from orebit.program.tracing_recording import recording, replay
 from orebit.program.tracing_scalars import ScalarTable, is_short
 from orebit.program.tracing_snapshot import copy_into, quiet, seed_everything
 from orebit.program.tracing_start import Start, fresh
@@ -204,7 +204,7 @@ def _numbers(graph: fx.GraphModule) -> Iterator[float]:
 
 def _functional(trace: Trace) -> fx.GraphModule:
     def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
-        results = fx.Interpreter(trace.graph).run(*arguments, enable_io_processing=False)
+        results = replay(trace.graph, arguments)
         return [*arguments[: trace.state], *results]
 
     copies = [tensor.detach().clone() for tensor in trace.inputs]

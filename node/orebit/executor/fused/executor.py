@@ -19,6 +19,7 @@ from orebit.executor.fused.plan import Planner, Stage
 from orebit.executor.memory import physical_memory
 from orebit.executor.native.library import require
 from orebit.executor.storage import Given, accept
+from orebit.program.collecting import seldom_collecting
 from orebit.program.descriptor import Source
 from orebit.program.graph import Program
 
@@ -59,8 +60,9 @@ class FusedExecutor:
         self._given: dict[int, torch.Tensor] = {}
         self._take(Source.CONSTANT, constants)
         self._take(Source.PARAMETER, parameters)
-        planner = Planner(program, contractor(self._library))
-        stages = planner.stages()
+        with seldom_collecting():
+            planner = Planner(program, contractor(self._library))
+            stages = planner.stages()
         once = [stage for stage in stages if planner.fixed[stage.outputs[0]]]
         every = [stage for stage in stages if not planner.fixed[stage.outputs[0]]]
         self._lay_out(once, every, memory_limit)
