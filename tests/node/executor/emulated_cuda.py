@@ -35,17 +35,20 @@ CHECKS = [
     "-fsanitize-undefined-trap-on-error",
 ]
 
+HOPPER, VOLTA = Capability(9, 0), Capability(7, 0)
+
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the kernels with")
 
 
 class EmulatedGpu:
     """orebit.executor.cuda.device.Device, on the host."""
 
-    def __init__(self, capability: Capability = Capability(9, 0), backwards: bool = False) -> None:
+    def __init__(self, capability: Capability = HOPPER, backwards: bool = False) -> None:
         self.place = torch.device("cpu")
         self.capability = capability
         self.identity = f"emulated {capability.number} {HEADER.stat().st_mtime_ns} {OPTIONS}{CHECKS}"
         self.backwards = backwards
+        self.fetched = self.captures = 0
         self._prepared: bytes | None = None
 
     def free_bytes(self) -> int:
@@ -87,10 +90,12 @@ class EmulatedGpu:
         return lambda: None
 
     def captured(self, work: Call) -> Call | None:
+        self.captures += 1
         return work
 
     def fetch(self, block: torch.Tensor, ready: Call) -> torch.Tensor:
         ready()
+        self.fetched += 1
         return block.clone()
 
 
@@ -116,6 +121,6 @@ def kernels_of(program: Program, capability: Capability) -> list[Kernel]:
     return [launch.kernel for stage in Planner(program, capability).stages() for launch in stage.launches]
 
 
-def emulated(capability: Capability = Capability(9, 0), backwards: bool = False) -> Factory:
+def emulated(capability: Capability = HOPPER, backwards: bool = False) -> Factory:
     """An executor on such a GPU."""
     return partial(CudaExecutor, device=EmulatedGpu(capability, backwards))

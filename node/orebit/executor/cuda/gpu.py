@@ -61,8 +61,8 @@ class Gpu:
         torch.zeros(1, device=self.place)  # makes torch's context this thread's
         self._driver = driver()
         self._context = self._driver.context()
-        self._steps = torch.cuda.Stream(self.place)
-        self._copies = torch.cuda.Stream(self.place)
+        self._steps = torch.cuda.Stream(self.place)  # type: ignore[no-untyped-call]  # torch's annotations lack it
+        self._copies = torch.cuda.Stream(self.place)  # type: ignore[no-untyped-call]  # torch's annotations lack it
 
     def free_bytes(self) -> int:
         return torch.cuda.mem_get_info(self.place)[0]
@@ -81,7 +81,7 @@ class Gpu:
             yield
 
     def recorded(self) -> Call:
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's annotations lack it
         event.record(self._steps)
 
         def wait() -> None:

@@ -18,7 +18,7 @@ from orebit.executor.cuda.capability import Capability
 
 # Every float operation rounds on its own and keeps subnormals; sources also name each rounding, so that these options
 # decide nothing but what stands elsewhere.
-OPTIONS = ("--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--std=c++17", "--device-int128")
+OPTIONS = ("--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--std=c++17")
 _PACKAGES = ("nvidia.cuda_nvrtc", "nvidia.cu13", "nvidia.cu12", "torch")
 _PATTERN = "libnvrtc.so.[0-9]*"
 
