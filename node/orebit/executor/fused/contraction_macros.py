@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import permutations
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from orebit.program.descriptor import Descriptor, Kind
 from orebit.program.expression import ExpressionBuilder, Instruction, Scalar
 
 BITS = range(4, 23)
+# Descriptors whose answers are remembered: those of a few programs.
+MOST = 1 << 14
 
 Instructions = tuple[Instruction, ...]
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Rescale:
     exponents: tuple[int, int]
 
 
+@lru_cache(MOST)
 def quantise_of(descriptor: Descriptor) -> Quantise | None:
     """What a quantise map is; None for anything else, or where a result would wrap in the map's own type."""
     found = _look_up(descriptor, _quantisers())
@@ -54,6 +57,7 @@ def quantise_of(descriptor: Descriptor) -> Quantise | None:
     return found if descriptor.dtype.is_signed and _narrow(descriptor, (found.exponent,)) else None
 
 
+@lru_cache(MOST)
 def rescale_of(descriptor: Descriptor) -> Rescale | None:
     """What a rescale map of an i64 total and two i16 exponents is; None for anything else."""
     found = _look_up(descriptor, _rescalers())
@@ -62,11 +66,13 @@ def rescale_of(descriptor: Descriptor) -> Rescale | None:
     return found if _narrow(descriptor, found.exponents) else None
 
 
+@lru_cache(MOST)
 def exponent_of(descriptor: Descriptor) -> int | None:
     """The bits of a map from a group's greatest magnitude to its exponent; None for anything else."""
     return _look_up(descriptor, _exponents())
 
 
+@lru_cache(MOST)
 def is_magnitude(descriptor: Descriptor) -> bool:
     """Whether this map takes the bits of |x| of an f32, held in a type that cannot wrap."""
     fits = descriptor.dtype in (DType.I32, DType.I64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import weakref
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ from orebit.executor.storage import Given, accept
 from orebit.program.collecting import seldom_collecting
 from orebit.program.descriptor import Source
 from orebit.program.graph import Program
+
+# A page of the larger kind.
+LARGE = 2 << 20
 
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
@@ -182,6 +186,12 @@ class FusedExecutor:
 
 def _memory(size: int) -> Bytes:
     """Zero-filled bytes at an aligned address; the system gives their pages when they are first written."""
-    raw = np.zeros(size + ALIGNMENT, dtype=np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    if size >= LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        pages = mmap.mmap(-1, size + LARGE)
+        pages.madvise(mmap.MADV_HUGEPAGE)  # else a first step takes most of its time to be given small ones
+        raw = np.frombuffer(pages, dtype=np.uint8)
+        start = -raw.ctypes.data % LARGE
+    else:
+        raw = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -78,6 +78,8 @@ class Planner:
         self._contract = contract
         self.around = Surroundings(program)
         self._kernels: dict[object, Kernel] = {}
+        # Stages by what their kernels depend on: a recurrence has the same ones in every step.
+        self._forms: dict[Hashable, tuple[Stage, tuple[tuple[int, int], ...]]] = {}
         self._contractions: dict[int, Prepared] = {}
         self._absorbed: set[int] = set()
 
@@ -131,6 +133,32 @@ class Planner:
 
     def _together(self, group: Group, stored: Sequence[int]) -> Stage:
         """One kernel for a group, which writes some of its members."""
+        form, nodes = self._form(group, stored)
+        known = self._forms.get(form)
+        if known is None:
+            stage = self._made_together(group, stored)
+            places = {node: place for place, node in enumerate(nodes)}
+            slots = tuple((places[node], further) for node, further in stage.slots)
+            self._forms[form] = stage, slots
+            return stage
+        like, slots = known
+        read = tuple(nodes[place] for place, _ in slots if nodes[place] not in stored)
+        return Stage(tuple(stored), read, kernel=like.kernel, slots=tuple((nodes[place], n) for place, n in slots))
+
+    def _form(self, group: Group, stored: Sequence[int]) -> tuple[Hashable, list[int]]:
+        """What tells a group's kernel from every other, and the nodes in it, as the form numbers them."""
+        numbers: dict[int, int] = {}
+        members = []
+        for number, member in sorted(group.members.items()):
+            node = self.program.nodes[number]
+            reads = tuple([numbers.setdefault(operand, len(numbers)) for operand in node.operands])
+            members.append((node.descriptor, member.axes, reads, numbers.setdefault(number, len(numbers))))
+        nodes = list(numbers)
+        known = tuple([self.around.ranges[node] for node in nodes if node not in group.members])
+        written = tuple([(numbers[node], node in self.around.kept) for node in stored])
+        return (group.extents, group.reduced, tuple(members), known, written), nodes
+
+    def _made_together(self, group: Group, stored: Sequence[int]) -> Stage:
         builder = RegionBuilder(group.extents, group.reduced, self.around.ranges)
         for number, member in sorted(group.members.items()):
             builder.add(number, member.descriptor, self.program.nodes[number].operands, member.axes)
