@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from emulated_cuda import COMPILER, emulated
 from random_programs import RandomProgram, as_array
 from rank_threads import ThreadGroup, in_ranks, random_cut, random_owners
+from rig_executors import factory_of
 
 from orebit.executor.conformance import Factory
 from orebit.executor.ranks import RanksExecutor
@@ -82,3 +85,21 @@ def test_nodes_on_any_ranks_have_the_reference_bits(ranks: int, block: int) -> N
         inputs = given(made)
         placement = random_owners(made.program, ranks, seed)
         assert together(made.program, inputs, placement) == [alone(made.program, inputs)] * ranks, seed
+
+
+@pytest.mark.parametrize("executor", ["fused", "emulated cuda"])
+def test_parts_of_a_program_run_on_other_executors(
+    executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part renews other tensors than it reads, as no whole program does."""
+    monkeypatch.setenv("OREBIT_CACHE", str(tmp_path))
+    if executor == "emulated cuda" and not (LONG and COMPILER):
+        pytest.skip("a compiler emulates the GPU, for minutes; OREBIT_LONG_TESTS=1 runs it where there is one")
+    factory = factory_of("fused") if executor == "fused" else emulated()
+    for seed in range(100 if LONG and executor == "fused" else 4):
+        made = RandomProgram(500 + seed, 8, extents=(1, 2, 4, 6))
+        inputs = given(made)
+        wanted = alone(made.program, inputs)
+        for placement in (random_cut(made.program, 2, seed), random_owners(made.program, 2, seed)):
+            if placement is not None:
+                assert together(made.program, inputs, placement, factory) == [wanted] * 2, seed

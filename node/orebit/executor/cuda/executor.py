@@ -101,11 +101,15 @@ class CudaExecutor:
         self._kept_size = kept_size
         self._states = Layout.of([self._spec(number) for number in program.new_state])
         self._blocks = Blocks(self.device, self._states)
+        # A part of a program, which one of several ranks executes, renews other tensors than it reads.
+        self._inputs = Layout.of([self._spec(number) for number in program.inputs(Source.STATE)])
+        renews = self._inputs == self._states
+        self._input_blocks = self._blocks if renews else Blocks(self.device, self._inputs)
         outputs = [node for stage in (*once, *every) for node in stage.outputs]
         sizes = {node: self._bytes(node) for node in outputs if node not in self._kept_places and node not in renewed}
         self._layout = lay_out([*once, *every], sizes)
         limit = self.device.free_bytes() if limit is None else limit
-        needed = self._layout.size + kept_size + 2 * self._states.size
+        needed = self._layout.size + kept_size + self._inputs.size + self._states.size
         if needed > limit:
             raise ExecutionError(
                 f"one step of the program takes up to {needed / 2**30:.1f} GiB of the GPU's memory, more than the "
@@ -149,16 +153,16 @@ class CudaExecutor:
             self._previous()
             self._previous = ready
         if held is None:
-            self._blocks.give(before)
+            self._input_blocks.give(before)
         return made
 
     def _on_device(self, state: Sequence[Given]) -> tuple[DeviceState | None, torch.Tensor]:
         """The state's block; with the state that owns it, unless it was copied to a block of its own."""
-        if isinstance(state, DeviceState) and state.blocks is self._blocks:
+        if isinstance(state, DeviceState) and state.blocks is self._input_blocks:
             return state, state.block
         given = self._accepted(Source.STATE, state)
-        block = self._blocks.take()
-        for tensor, offset in zip(given, self._states.offsets, strict=True):
+        block = self._input_blocks.take()
+        for tensor, offset in zip(given, self._inputs.offsets, strict=True):
             _upload(tensor, block, offset)
         return None, block
 
@@ -167,8 +171,10 @@ class CudaExecutor:
         key = (before.data_ptr(), after.data_ptr())
         if key in self._graphs:
             return self._graphs[key]
-        places = {number: key[0] + at for number, at in self._places(self.program.inputs(Source.STATE))}
-        places |= {number: key[1] + at for number, at in self._places(self.program.new_state)}
+        before_places = zip(self.program.inputs(Source.STATE), self._inputs.offsets, strict=True)
+        places = {number: key[0] + offset for number, offset in before_places}
+        after_places = zip(self.program.new_state, self._states.offsets, strict=True)
+        places |= {number: key[1] + offset for number, offset in after_places}
         launches = self._launches(self._every, self._every_workspaces, places)
 
         def plain() -> None:
@@ -179,9 +185,6 @@ class CudaExecutor:
         elif len(self._graphs) < GRAPHS:
             self._graphs[key] = self.device.captured(plain) or plain
         return self._graphs.get(key, plain)
-
-    def _places(self, numbers: range) -> list[tuple[int, int]]:
-        return list(zip(numbers, self._states.offsets, strict=True))
 
     def _launches(
         self, stages: Sequence[Stage], workspaces: Sequence[int], places: Mapping[int, int]
