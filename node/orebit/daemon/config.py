@@ -15,6 +15,7 @@ from orebit.chain.rpc import parse_urls
 from orebit.chain.token import UNIT, format_amount, parse_amount
 from orebit.errors import ConfigError
 from orebit.executor.ranks import Split
+from orebit.executor.selection import Hardware
 
 FILE_NAME = "node.toml"
 
@@ -72,6 +73,8 @@ class NodeConfig(_Section):
     # Processes that compute one shard together, and how they divide it.
     ranks: int = Field(default=1, ge=1, le=64)
     split: Split = Split.DATA
+    # What shards run on; small ones run on the processor in any case.
+    device: Hardware = Hardware.AUTO
     # Confirmations of the draw's block before a reveal where the task names none.
     reveal_confirmations: int = Field(default=2, ge=0, le=64)
     poll_seconds: float = Field(default=1.0, ge=0.05, le=60)
@@ -170,6 +173,8 @@ take_replicas = {str(config.take_replicas).lower()}
 # Processes that compute one shard together, and how they divide it: by "data" or by "stage".
 ranks = {config.ranks}
 split = "{config.split.value}"
+# "auto": the fastest executor of this machine; "cpu"; "cuda": an NVIDIA GPU, without which the node does not start.
+device = "{config.device.value}"
 
 reveal_confirmations = {config.reveal_confirmations}
 poll_seconds = {config.poll_seconds}

@@ -19,6 +19,7 @@ from orebit.errors import BlobMissing, ProgramError
 from orebit.executor.conformance import Executor
 from orebit.executor.ranks import Split
 from orebit.executor.run import engaged
+from orebit.executor.selection import Hardware
 from orebit.executor.storage import Given
 from orebit.program.descriptor import Kind
 from orebit.program.graph import Program
@@ -43,7 +44,9 @@ class Inputs:
         limits: Limits,
         ranks: int = 1,
         split: Split = Split.DATA,
+        hardware: Hardware = Hardware.AUTO,
     ) -> None:
+        self._hardware = hardware
         self._store = store
         self._client = client
         self._journal = journal
@@ -112,7 +115,7 @@ class Inputs:
     def executor(self, entry: PlanShard) -> AbstractContextManager[Executor]:
         """What runs the shard here, over its own constants and parameters."""
         inputs = self.tensors(entry.constants), self.tensors(entry.parameters)
-        return engaged(self.program(entry.program), *inputs, entry.steps, self._ranks, self._split)
+        return engaged(self.program(entry.program), *inputs, entry.steps, self._ranks, self._split, self._hardware)
 
     def seconds_a_step(self, entry: PlanShard) -> float:
         """Seconds that one step takes here: as the last shard took, else the best of a few steps made now."""

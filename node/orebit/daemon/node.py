@@ -41,6 +41,7 @@ from orebit.daemon.watch import Watch
 from orebit.daemon.work import Worker, Workshop
 from orebit.errors import AccountError, ChainError
 from orebit.executor.conformance import run_conformance
+from orebit.executor.selection import Hardware, conforming
 from orebit.store import BlobClient, LocalStore, blob_routes, serve
 
 log = structlog.get_logger(__name__)
@@ -276,9 +277,14 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def assemble(config: NodeConfig, home: Home, account: LocalAccount, journal: Journal) -> AsyncIterator[Node]:
-    """A node with its servers up, registered under its account. Raises ConfigError, ChainError or ConformanceError."""
+    """A node with its servers up, registered under its account.
+
+    Raises ConfigError, ChainError or ConformanceError; ExecutionError without the GPU that it is to compute on.
+    """
     log.info("checking that this machine computes the reference bits")
     await asyncio.to_thread(run_conformance)
+    if config.device is Hardware.CUDA:
+        await asyncio.to_thread(conforming, home.path, config.device)
     store = LocalStore(home.blobs)
     async with contextlib.AsyncExitStack() as stack:
         public = web.Application()
@@ -327,8 +333,8 @@ def _build(
     market, registry = Market(connection), Registry(connection)
     view = View(connection, market, registry)
     client = BlobClient(session, store)
-    inputs = Inputs(store, client, journal, config.limits, config.ranks, config.split)
-    workshop = Workshop(journal, store, inputs, config.threads, config.ranks, config.split)
+    inputs = Inputs(store, client, journal, config.limits, config.ranks, config.split, config.device)
+    workshop = Workshop(journal, store, inputs, config.threads, config.ranks, config.split, config.device)
     worker = Worker(workshop, inputs, config.parallel)
     scout = Scout(config, journal, view, inputs, worker, node)
     return Parts(

@@ -21,6 +21,7 @@ from orebit.daemon.journal import Journal
 from orebit.errors import BlobCorrupt, BlobMissing, ExecutionStopped, OrebitError
 from orebit.executor.ranks import Split
 from orebit.executor.run import Checkpoint, ShardRun, run_shard
+from orebit.executor.selection import Hardware
 from orebit.store import LocalStore, PlanShard
 
 log = structlog.get_logger(__name__)
@@ -97,7 +98,9 @@ class Workshop:
         threads: int,
         ranks: int = 1,
         split: Split = Split.DATA,
+        hardware: Hardware = Hardware.AUTO,
     ) -> None:
+        self._hardware = hardware
         self._journal = journal
         self._store = store
         self._inputs = inputs
@@ -156,6 +159,7 @@ class Workshop:
             threads=self._threads or os.cpu_count(),
             ranks=self._ranks,
             split=self._split,
+            hardware=self._hardware,
             on_progress=on_progress,
             on_checkpoint=on_checkpoint,
             should_stop=should_stop,

@@ -16,8 +16,8 @@ from orebit.errors import ExecutionError, ExecutionStopped
 from orebit.executor.conformance import Executor
 from orebit.executor.hashing import tensor_head
 from orebit.executor.ranks import LocalRanks, Split
-from orebit.executor.selection import choose_executor
-from orebit.executor.storage import Given
+from orebit.executor.selection import Hardware, choose_executor
+from orebit.executor.storage import Deferred, Given
 from orebit.program.graph import Program
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
@@ -67,6 +67,7 @@ def run_shard(
     threads: int | None = None,
     ranks: int = 1,
     split: Split = Split.DATA,
+    hardware: Hardware = Hardware.AUTO,
     on_progress: Callable[[int, int], None] | None = None,
     on_checkpoint: Callable[[Checkpoint], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -79,6 +80,7 @@ def run_shard(
         steps, interval: 1 <= interval <= steps.
         threads: torch threads to use, for the whole process; None leaves them as they are. Bits do not depend on it.
         ranks, split: on more than one process of this machine, divided by data or by stage; the bits are the same.
+        hardware: what it may run on, for one rank; the bits are the same.
         on_progress: called after every step with (steps done, steps).
         on_checkpoint: called with every checkpoint, in order, from another thread while the next steps run; what it
             keeps can be passed as `resume_from` after a crash.
@@ -96,7 +98,7 @@ def run_shard(
         torch.set_num_threads(threads)
     done, current, roots = _start(state, steps, interval, resume_from)
     with (
-        engaged(program, constants, parameters, steps, ranks, split) as executor,
+        engaged(program, constants, parameters, steps, ranks, split, hardware) as executor,
         _Checkpoints(roots, on_checkpoint) as checkpoints,
     ):
         while done < steps:
@@ -107,7 +109,8 @@ def run_shard(
             current = executor.step(current)
             done += 1
             if done % interval == 0 or done == steps:
-                checkpoints.begin(done, tuple(current))
+                # What is on a GPU is copied by the thread that hashes it, beside the next steps.
+                checkpoints.begin(done, current if isinstance(current, Deferred) else tuple(current))
             if done == steps:
                 resume_from = checkpoints.settle()
             if on_progress is not None:
@@ -124,6 +127,7 @@ def engaged(
     steps: int,
     ranks: int = 1,
     split: Split = Split.DATA,
+    hardware: Hardware = Hardware.AUTO,
 ) -> Iterator[Executor]:
     """What runs this many steps soonest, in this process or on several; those are ended on leaving.
 
@@ -131,7 +135,7 @@ def engaged(
         ExecutionError: when inputs are not as declared or a rank fails.
     """
     if ranks == 1:
-        yield choose_executor(program, steps)(program, constants, parameters)
+        yield choose_executor(program, steps, hardware)(program, constants, parameters)
         return
     with LocalRanks(program, constants, parameters, ranks=ranks, split=split, steps=steps) as together:
         yield together

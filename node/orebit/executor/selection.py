@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import cast
@@ -29,6 +30,22 @@ REFERENCE = "reference"
 # The fastest first. Modules are imported when asked for: a machine need not have what they need.
 _MODULES = {"cuda": ("orebit.executor.cuda", "CudaExecutor"), "fused": ("orebit.executor.fused", "FusedExecutor")}
 EXECUTORS = (*_MODULES, REFERENCE)
+
+
+class Hardware(StrEnum):
+    """What a shard may run on: the fastest there is, the processor alone, or a GPU and nothing else."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """The executors that run there, the fastest first."""
+        if self is Hardware.CUDA:
+            return ("cuda",)
+        return tuple(name for name in EXECUTORS if self is Hardware.AUTO or name != "cuda")
+
 
 # Positions of all nodes over all steps of a run below which the reference executor is done before code is compiled.
 WORTH_COMPILING = 1 << 26
@@ -103,28 +120,31 @@ def record_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_data_path("orebit")
 
 
-def choose_executor(program: Program, steps: int) -> Factory:
+def choose_executor(program: Program, steps: int, hardware: Hardware = Hardware.AUTO) -> Factory:
     """What runs this many steps of a program soonest. Before another than the reference executor is used, it passes the
-    conformance vectors in this process; one that does not is passed over with a line in the log."""
+    conformance vectors in this process; one that does not is passed over with a line in the log. The reference executor
+    runs what is too small to be compiled, whatever the hardware."""
     descriptors = program.descriptors
     positions = sum(prod(descriptors[node.descriptor].space) for node in program.nodes)
-    return ReferenceExecutor if positions * steps < WORTH_COMPILING else conforming(record_folder())
+    return ReferenceExecutor if positions * steps < WORTH_COMPILING else conforming(record_folder(), hardware)
 
 
-def conforming(folder: Path) -> Factory:
-    """The fastest executor that the record in `folder` does not rule out now and that passes the vectors here.
+def conforming(folder: Path, hardware: Hardware = Hardware.AUTO) -> Factory:
+    """The fastest executor of this hardware that the record in `folder` does not rule out now and that passes the
+    vectors here.
 
     Raises:
         Unavailable: when none is left.
         StorageError: when the record cannot be read.
     """
     ruled_out = read_ruled_out(folder)
-    for name in EXECUTORS:
+    for name in hardware.executors:
         found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else examined(name)
         if not isinstance(found, str):
             return found
         _pass_over(name, found)
-    raise Unavailable("This machine has no executor that works. Run `orebit doctor`, which says what is wrong.")
+    where = "" if hardware is Hardware.AUTO else f' for `device = "{hardware.value}"`'
+    raise Unavailable(f"This machine has no executor that works{where}. Run `orebit doctor`, which says what is wrong.")
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +15,11 @@ from orebit.program.graph import TensorSpec
 
 # The interpreter's warning filters are global; two shards that start at once must not mix them up.
 _FILTERS = threading.Lock()
+
+
+class Deferred(Sequence[torch.Tensor]):
+    """A state that is elsewhere, and comes here when somebody looks at it: at any time, in any thread."""
+
 
 Given = np.ndarray[tuple[int, ...], np.dtype[np.generic]] | torch.Tensor
 

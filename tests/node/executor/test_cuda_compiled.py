@@ -1,6 +1,6 @@
 """Generated kernels through NVIDIA's own compiler, which needs no GPU: it takes them, and contracts nothing.
 
-Skipped where there is no libnvrtc. The package nvidia-cuda-nvrtc has it; nvidia-cuda-nvrtc-cu12 knows capability 7.0 too.
+Skipped where there is no libnvrtc: the package nvidia-cuda-nvrtc has it, and nvidia-cuda-nvrtc-cu12 knows 7.0 as well.
 """
 
 from __future__ import annotations

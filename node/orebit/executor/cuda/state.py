@@ -13,6 +13,7 @@ import torch
 
 from orebit.executor.cuda.device import Call, Device
 from orebit.executor.fused.memory import aligned
+from orebit.executor.storage import Deferred
 from orebit.program.graph import TensorSpec
 
 
@@ -44,7 +45,7 @@ def nbytes(spec: TensorSpec) -> int:
     return spec.dtype.size * prod(spec.shape)
 
 
-class DeviceState(Sequence[torch.Tensor]):
+class DeviceState(Deferred):
     """The state after a step. It stays on the device; the first look at a tensor copies all of them to the host.
 
     Its memory is nobody else's until it is gone; looking may be done in any thread.
