@@ -46,7 +46,8 @@ def alone(program: Program, inputs: dict[Source, list[Given]]) -> list[list[byte
 def together(
     program: Program, inputs: dict[Source, list[Given]], placement: Placement, factory: Factory = ReferenceExecutor
 ) -> list[list[list[bytes]]]:
-    """The states after every step, of every rank."""
+    """The states after every step, of every rank; and what the ranks pass on is the state, each tensor once."""
+    passed_on: list[int] = []
 
     def run(group: ThreadGroup) -> list[list[bytes]]:
         executor = RanksExecutor(
@@ -57,9 +58,14 @@ def together(
         for _ in range(STEPS):
             executor.advance()
             found.append(raw(executor.whole()))
+        for number, tensor in executor.kept().items():
+            passed_on.append(number)
+            assert raw([tensor]) == [found[-1][number]]
         return found
 
-    return in_ranks(placement.ranks, run)
+    states = in_ranks(placement.ranks, run)
+    assert sorted(passed_on) == list(range(program.header.state))
+    return states
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

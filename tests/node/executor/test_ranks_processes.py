@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from orebit.errors import ExecutionError
 from orebit.executor.ranks import LocalRanks, Split
@@ -128,3 +129,13 @@ def test_inputs_that_are_not_as_declared_are_refused() -> None:
         LocalRanks(program, [constants[0].astype(np.int32)], [])
     with pytest.raises(ExecutionError, match="1 constant tensors, not 0"):
         LocalRanks(program, [], [])
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL wants a GPU for each rank, and there are not two")
+@pytest.mark.parametrize("split", list(Split))
+def test_ranks_on_gpus_take_the_same_steps(split: Split) -> None:
+    program, constants, state = inputs()
+    wanted = ReferenceExecutor(program, constants, []).step(state)
+    with LocalRanks(program, constants, [], split=split, executor="cuda") as ranks:
+        first = ranks.step(state)
+        assert [tensor.numpy().tobytes() for tensor in first] == [tensor.numpy().tobytes() for tensor in wanted]

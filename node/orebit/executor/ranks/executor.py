@@ -148,6 +148,22 @@ class RanksExecutor:
         made = values[Key(read.producer, read.exchanged)]
         return made if read.own is not None else self._part(number, made)
 
+    def kept(self) -> dict[int, torch.Tensor]:
+        """The whole state tensors that this rank should pass on, by position: of all ranks together, each once. Where
+        state is kept in parts these are put together first, and rank 0 has all.
+
+        Raises:
+            ExecutionError: when another rank is gone.
+        """
+        rank, owners = self._group.rank, self._placement.owners
+        in_parts = any(self._placement.periods[number] is not None for number in range(len(self._state)))
+        state = self.whole() if in_parts else self._state
+        return {
+            number: tensor
+            for number, tensor in enumerate(state)
+            if tensor is not None and (owners[number] == rank or (owners[number] is None and rank == 0))
+        }
+
     def whole(self) -> list[torch.Tensor]:
         """The whole state, on every rank.
 

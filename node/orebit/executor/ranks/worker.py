@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,20 @@ def _obey(pipe: Connection, folder: Path) -> None:
             case {"do": "step"}:
                 executor.advance()
             case {"do": "whole"}:
-                whole = executor.whole()
-                if settings["rank"] == 0:
-                    _write(folder / "whole", whole)
+                _write(folder / "whole", executor.kept())
         _tell(pipe, done=True)
 
 
 def _executor(settings: dict[str, Any], folder: Path) -> RanksExecutor:
     torch.set_num_threads(settings["threads"])
     program = Program.decode((folder / "program").read_bytes())
-    name = settings["executor"]
+    name, gpus = settings["executor"], torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(settings["rank"] % gpus)
     factory = choose_executor(program, settings["steps"]) if name is None else load(name)
+    own_gpus = gpus >= settings["ranks"] and getattr(factory, "__module__", "").startswith("orebit.executor.cuda")
     distributed.init_process_group(
-        "gloo",
+        "nccl" if own_gpus else "gloo",
         init_method=f"file://{folder / 'rendezvous'}",
         rank=settings["rank"],
         world_size=settings["ranks"],
@@ -83,9 +84,9 @@ def _arrays(folder: Path) -> list[Given]:
     return [np.load(folder / f"{number}.npy", mmap_mode="r") for number in range(len(list(folder.iterdir())))]
 
 
-def _write(folder: Path, tensors: Sequence[torch.Tensor]) -> None:
+def _write(folder: Path, tensors: Mapping[int, torch.Tensor]) -> None:
     folder.mkdir(exist_ok=True)
-    for number, tensor in enumerate(tensors):
+    for number, tensor in tensors.items():
         np.save(folder / f"{number}.npy", tensor.contiguous().numpy())
 
 
