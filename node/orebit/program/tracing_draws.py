@@ -30,6 +30,9 @@ IN_PLACE = {
     aten.uniform_.default: aten.uniform.default,
     aten.normal_.default: aten.normal_functional.default,
     aten.exponential_.default: aten.exponential.default,
+    aten.geometric_.default: aten.geometric.default,
+    aten.log_normal_.default: aten.log_normal.default,
+    aten.cauchy_.default: aten.cauchy.default,
     aten.random_.default: aten.random.default,
     aten.random_.to: aten.random.to,
 }

@@ -50,19 +50,31 @@ def _slices(
     return _Slices(tuple(ranges), tuple(order))
 
 
-def _is_reshape(tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None) -> bool:
-    """Whether the view is all elements in their order."""
-    plain = [prod(size[k + 1 :]) for k in range(len(size))]
-    ordered = all(extent == 1 or step == own for extent, step, own in zip(size, stride, plain, strict=True))
-    return ordered and not storage_offset and tensor.is_contiguous() and prod(size) == tensor.numel()
+def _permuted(
+    tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None
+) -> list[int] | None:
+    """For a view of all elements, each once: the order of its axes in which they lie in their own order."""
+    if storage_offset or not tensor.is_contiguous() or prod(size) != tensor.numel():
+        return None
+    order = sorted(range(len(size)), key=lambda axis: (size[axis] == 1, -stride[axis]))
+    expected = tensor.numel()
+    for axis in order:
+        if size[axis] == 1:
+            break
+        expected //= size[axis]
+        if stride[axis] != expected:
+            return None
+    return order
 
 
 def as_strided(
     tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Any:
     """A view by strides as slices, a permutation and an expansion; what none of these is stays as it is."""
-    if _is_reshape(tensor, size, stride, storage_offset):
-        return aten.view_copy.default(tensor, size)
+    order = _permuted(tensor, size, stride, storage_offset)
+    if order is not None:
+        laid = aten.view_copy.default(tensor, [size[axis] for axis in order])
+        return aten.permute_copy.default(laid, [order.index(axis) for axis in range(len(size))])
     slices = _slices(tensor, size, stride, storage_offset)
     if slices is None:
         return NotImplemented
@@ -84,8 +96,9 @@ def as_strided_scatter(
     storage_offset: int | None = None,
 ) -> Any:
     """`tensor` with `source` in the place of such a view."""
-    if _is_reshape(tensor, size, stride, storage_offset):
-        return aten.view_copy.default(source, tensor.shape)
+    order = _permuted(tensor, size, stride, storage_offset)
+    if order is not None:
+        return aten.view_copy.default(aten.permute_copy.default(source, order), tensor.shape)
     slices = _slices(tensor, size, stride, storage_offset)
     if slices is None or any(extent > 1 and step == 0 for extent, step in zip(size, stride, strict=True)):
         return NotImplemented

@@ -164,3 +164,41 @@ NOTHING = {
 def test_tensors_of_no_elements(name: str) -> None:
     """What rotates the first features and passes the rest on, where there is no rest."""
     agrees_on(NOTHING[name], [random(3, 4)])
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_sorting_of_64_bits(descending: bool) -> None:
+    """By two halves; of equal numbers the first stays first."""
+    numbers = torch.tensor([3, 1, -5, 3, 1 << 40, -(1 << 40), 1, (1 << 62) + 1, (1 << 62)])
+
+    def ordered(x: torch.Tensor) -> torch.Tensor:
+        values, places = numbers.sort(dim=0, descending=descending, stable=True)
+        return x[places] * 2 + (values % 1000).to(x.dtype) * 1e-3 + numbers.topk(9)[1].to(x.dtype)
+
+    agrees_on(ordered, [random(9)])
+
+
+def test_a_histogram() -> None:
+    counted = torch.tensor([0, 1.0, 1, 2, 3, 3, 3, -1, 4])
+    agrees_on(lambda x: torch.histc(counted.to(x.dtype), 4, 0, 3) * x, [random(4)])
+
+
+def test_lists_of_tensors_at_once() -> None:
+    def together(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        made = torch._foreach_mul([x.clone(), y.clone()], 2.0)
+        torch._foreach_lerp_(made, [y, x], 0.25)
+        torch._foreach_addcdiv_(made, [x, y], [y.square() + 1, x.square() + 1], 0.5)
+        return made[0] + made[1] * torch._foreach_norm([x, y])[0]
+
+    agrees_on(together, [random(3, 4), random(3, 4)], tolerance=1e-5)
+
+
+def test_views_by_strides_of_all_elements() -> None:
+    """Axes joined and exchanged, as autograd leaves them of a flattened image."""
+
+    def strided(x: torch.Tensor) -> torch.Tensor:
+        joined = torch.as_strided(x * 2, (2, 12, 3), (36, 1, 12))
+        written = torch.as_strided_scatter(x * 3, joined.sin(), (2, 12, 3), (36, 1, 12))
+        return joined.sum(1) + written.flatten(1)[:, :3]
+
+    agrees_on(strided, [random(2, 3, 3, 4)], tolerance=1e-5)

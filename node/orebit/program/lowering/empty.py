@@ -43,7 +43,7 @@ def lower_without(
     if target is aten.cat.default:
         dim = arguments[1] if len(arguments) > 1 else named.get("dim", 0)
         return LOWERINGS[target](lowering, [part for part in arguments[0] if not isinstance(part, Empty)], dim)
-    if target in UNCHANGED and not isinstance(arguments[0], Empty):
+    if target in UNCHANGED and not isinstance(arguments[0], Empty) and not named:
         return arguments[0].expand(shape)
     dtype = DType.F32 if lowering.result_type is None else lowering.result_type
     if target in ZERO:

@@ -20,11 +20,15 @@ from orebit.program.lowering.views import program_type
 from orebit.program.tracing_randomness import site_of
 
 ADVICE = {
+    "_grouped_mm": "route tokens at a fixed capacity, or multiply all by every expert (in transformers,"
+    " experts_implementation='batched_mm')",
+    "bincount": "use torch.zeros(count).scatter_add_(0, x, torch.ones(x.shape))",
+    "linalg": "iterate a fixed number of products (Newton-Schulz), or give its result as data",
+    "fft": "multiply by the matrix of cosines and sines, which may be a buffer",
+    "view_as_complex": "keep real and imaginary parts in an axis of their own",
     "poisson": "draw it beforehand and give it as data",
     "gamma": "draw it beforehand and give it as data",
     "binomial": "sum draws of torch.bernoulli, or draw it beforehand and give it as data",
-    "geometric": "take the floor of torch.empty(...).exponential_() / -log(1 - p)",
-    "log_normal": "take torch.exp of a normal draw",
     "rrelu": "use leaky ReLU",
 }
 

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from orebit.errors import TraceError
+from orebit.numerics import functions as elementary
+from orebit.numerics import functions_exponential
 from orebit.numerics import functions_random as functions
 from orebit.numerics.functions_random import MASK32, SHUFFLE_ROUNDS, swap_or_not, threefry2x32
 from orebit.numerics.types import DType
 from orebit.program.expression import Scalar
-from orebit.program.lowering.context import Lowering, broadcast_shape
+from orebit.program.lowering.context import Lowering, broadcast_shape, truncated
 from orebit.program.lowering.elementwise import Argument, Number
 from orebit.program.lowering.reductions import argmax
 from orebit.program.lowering.registry import lowers
@@ -148,6 +150,32 @@ def _normal(lowering: Lowering, mean: Argument, std: Argument, shape: Sequence[i
 def exponential(lowering: Lowering, a: Tensor, rate: Argument = 1.0, **_: Any) -> Tensor:
     made = draw(lowering, functions.exponential, a.shape)
     return made if rate == 1.0 else lowering.map(lambda e, k: e / k, made, rate)
+
+
+@lowers(aten.geometric.default)
+def geometric(lowering: Lowering, a: Tensor, p: Argument, **_: Any) -> Tensor:
+    """Trials up to the first success, from 1: whole parts of exponential draws."""
+    dtype = _type(lowering)
+    made = draw(lowering, functions.exponential, a.shape)
+
+    def trials(e: Scalar, q: Scalar | float) -> Scalar:
+        scaled = e / -functions_exponential.log1p(-_lifted(e, q))
+        return _converted(lambda x: x, dtype)(truncated(scaled) + 1)
+
+    return lowering.map(trials, made, p, dtype=dtype)
+
+
+@lowers(aten.log_normal.default)
+def log_normal(lowering: Lowering, a: Tensor, mean: Argument = 1.0, std: Argument = 2.0, **_: Any) -> Tensor:
+    return lowering.map(elementary.exp, _normal(lowering, mean, std, a.shape))
+
+
+@lowers(aten.cauchy.default)
+def cauchy(lowering: Lowering, a: Tensor, median: Argument = 0.0, sigma: Argument = 1.0, **_: Any) -> Tensor:
+    """The ratio of two normal draws."""
+    pairs = draw(lowering, functions.normal, (2, *a.shape))
+    above, below = (pairs.narrow(0, k, 1, 1).without_axis(0) for k in range(2))
+    return lowering.map(lambda y, x, m, s: y / x * s + m, above, below, median, sigma)
 
 
 @lowers(aten.bernoulli.p)
