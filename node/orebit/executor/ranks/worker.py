@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,17 +27,21 @@ from orebit.program.graph import Program
 
 
 def main() -> None:
-    """Obeys until the pipe is closed. What it cannot do, it tells; then it ends."""
+    """Obeys until the pipe is closed. What it cannot do, it tells; then it ends. The one that gives orders ends it: an
+    interrupt is not for ranks."""
+    for interrupt in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interrupt, signal.SIG_IGN)
     pipe, folder = Connection(int(sys.argv[1])), Path(sys.argv[2])
-    try:
-        _obey(pipe, folder)
-    except (EOFError, ConnectionError):
-        pass  # the one that gives orders is gone
-    except OrebitError as error:
-        _tell(pipe, failed=str(error))
-    except Exception as error:  # a stranger's program must not leave the one that waits without an answer
-        _tell(pipe, failed=f"a rank failed by a fault of this software: {type(error).__name__}: {error}")
-        raise
+    with contextlib.suppress(EOFError, ConnectionError):  # the one that gives orders is gone
+        try:
+            _obey(pipe, folder)
+        except OrebitError as error:
+            _tell(pipe, failed=str(error))
+        except (EOFError, ConnectionError):
+            raise
+        except Exception as error:  # a stranger's program must not leave the one that waits without an answer
+            traceback.print_exc()
+            _tell(pipe, failed=f"a rank failed by a fault of this software: {type(error).__name__}: {error}")
     # Without the exit handlers of torch.distributed, which wait for ranks that may be gone.
     sys.stderr.flush()
     os._exit(0)
