@@ -1,7 +1,9 @@
-"""Memory and compile time of one engine: `python bench/child.py WORKLOAD FOLDER ENGINE THREADS`, a process of its own.
+"""Memory and compile time of one engine, a process of its own.
 
-ENGINE is `eager`, or the name of an executor. Prints JSON: bytes above those held before the model was made, and
-seconds until the first step was done.
+    python bench/child.py WORKLOAD FOLDER ENGINE THREADS DEVICE
+
+ENGINE is `eager`, or the name of an executor; DEVICE is `cpu` or `cuda`, whose own memory is measured then. Prints JSON:
+bytes above those held before the model was made, and seconds until the first step was done.
 """
 
 from __future__ import annotations
@@ -43,12 +45,13 @@ def arrays(folder: Path, name: str) -> list[Any]:
 
 def main() -> None:
     workload, folder, engine, threads = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    device = sys.argv[5]
     torch.set_num_threads(threads)
     if engine == "eager":
         made = make(workload)
         before = memory("VmRSS") - sum(p.numel() * p.element_size() for p in made.model.parameters())
         started = time.perf_counter()
-        step = Eager(made).step
+        step = Eager(made, device=device).step
     else:
         factory, program = load(engine), Program.decode((folder / "program").read_bytes())
         constants, parameters = arrays(folder, "constants"), arrays(folder, "parameters")
@@ -56,10 +59,13 @@ def main() -> None:
         started = time.perf_counter()
         step = Orebit.of(factory, program, constants, parameters, arrays(folder, "state")).step
     step()
+    if device == "cuda":
+        torch.cuda.synchronize()
     first = time.perf_counter() - started
     for _ in range(STEPS):
         step()
-    print(json.dumps({"bytes": memory("VmHWM") - before, "first_step": first}))
+    most = torch.cuda.max_memory_allocated() if device == "cuda" else memory("VmHWM") - before
+    print(json.dumps({"bytes": most, "first_step": first}))
 
 
 if __name__ == "__main__":

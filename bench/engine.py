@@ -1,13 +1,15 @@
 """Time, memory and compilation of training steps, beside plain eager torch float32 and torch.compile float32.
 
     python bench/engine.py [--executor fused] [--workloads mlp resnet8:32] [--bits 15 8] [--threads 2] [--quick]
+    python bench/engine.py --device cuda
 
 All engines take the same steps in one run, one after the other in turn; medians are compared. Prints a table and writes
 build/bench/engine.json. Ratios are times over eager float32's: below 1 is faster. A workload that cannot be run is
 reported with the reason. `checkpoint_overhead` is what hashing a state beside the next steps takes, for one every 100
 steps, over those steps; `memory_ratio` compares peaks above what a process holds before it makes the model, compilation
 included (`memory_cached_ratio`: without). How all of it grows with model size is measured at the first precision,
-torch.compile left out. --quick runs tiny models for a moment: it shows that everything runs, and its figures mean
+torch.compile left out. On a GPU, bfloat16 autocast is measured too, every step is waited for, and memory is the GPU's.
+--quick runs tiny models for a moment: it shows that everything runs, and its figures mean
 nothing.
 """
 
@@ -39,7 +41,7 @@ from workloads import SIZES, WORKLOADS, make, maker
 from orebit.errors import OrebitError
 from orebit.executor.conformance import Factory
 from orebit.executor.run import run_shard, state_heads
-from orebit.executor.selection import EXECUTORS, choose_executor, load
+from orebit.executor.selection import EXECUTORS, Hardware, choose_executor, load
 from orebit.strategy.training import TracedTraining
 
 OUTPUT = Path("build/bench/engine.json")
@@ -55,19 +57,27 @@ def interleaved(steps: dict[str, Step], options: argparse.Namespace) -> dict[str
     clock = time.process_time if options.cpu_time else time.perf_counter
     for step in steps.values():
         step()
+    finish(options)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     until = time.perf_counter() + options.seconds
     while time.perf_counter() < until or len(next(iter(taken.values()))) < options.least:
         for name, step in steps.items():
             started = clock()
             step()
+            finish(options)
             taken[name].append(clock() - started)
     return {name: median(times) for name, times in taken.items()}
 
 
-def compiled(workload: str, row: Row) -> dict[str, Step]:
+def finish(options: argparse.Namespace) -> None:
+    """Waits for what a GPU still does."""
+    if options.hardware is Hardware.CUDA:
+        torch.cuda.synchronize()
+
+
+def compiled(workload: str, row: Row, device: str) -> dict[str, Step]:
     """torch.compile's step, if it can be made here; else the row says why not."""
-    step = Eager(make(workload), compiled=True).step
+    step = Eager(make(workload), compiled=True, device=device).step
     started = time.perf_counter()
     try:
         step()
@@ -95,13 +105,17 @@ def measured(workload: str, bits: int, options: argparse.Namespace, with_compile
         return row
     row["weights"] = sum(parameter.numel() for parameter in make(workload).model.parameters())
     row["nodes"], row["descriptors"] = len(traced.program.nodes), len(traced.program.descriptors)
-    steps: dict[str, Step] = {"orebit": own.step, "eager": Eager(make(workload)).step}
+    device = options.hardware.value
+    steps: dict[str, Step] = {"orebit": own.step, "eager": Eager(make(workload), device=device).step}
     if with_compile and not options.no_compile:
-        steps |= compiled(workload, row)
+        steps |= compiled(workload, row, device)
+    if options.hardware is Hardware.CUDA:
+        steps["bfloat16"] = Eager(make(workload), device=device, bfloat16=True).step
     times = interleaved(steps, options)
     row.update({f"{name}_ms": 1000 * taken for name, taken in times.items()})
     row["ratio_eager"] = times["orebit"] / times["eager"]
     row["ratio_compile"] = times["orebit"] / times["compile"] if "compile" in times else None
+    row["ratio_bfloat16"] = times["orebit"] / times["bfloat16"] if "bfloat16" in times else None
     row.update(checkpoints(traced, factory, own, options))
     row.update(in_children(workload, options, traced.program, constants, parameters, traced.initial_state))
     return row
@@ -116,11 +130,12 @@ def checkpoints(traced: TracedTraining, factory: Factory, own: Orebit, options: 
     row: Row = {"state_bytes": sum(array.nbytes for array in state)}
     row["checkpoint_seconds"] = time.perf_counter() - started
     steps = GROUP * options.groups
-    if choose_executor(traced.program, steps) is not factory:
+    if choose_executor(traced.program, steps, options.hardware) is not factory:
         return row
     ends: list[float] = []
     given = traced.constants_for(0), own.state, traced.parameters(0, 0)
-    run_shard(traced.program, *given, steps, GROUP, on_progress=lambda *_: ends.append(time.perf_counter()))
+    listen = {"on_progress": lambda *_: ends.append(time.perf_counter()), "hardware": options.hardware}
+    run_shard(traced.program, *given, steps, GROUP, **listen)
     each = np.diff(ends)
     step = float(np.median(each))
     # From the step that ends in a checkpoint to the one before the next; each[0] is the second step's.
@@ -136,9 +151,9 @@ def in_children(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save(folder, program, constants=constants, parameters=parameters, state=state)
-        eager = child(workload, folder, "eager", options.threads)
-        cold = child(workload, folder, options.executor, options.threads)
-        warm = child(workload, folder, options.executor, options.threads)
+        eager = child(workload, folder, "eager", options)
+        cold = child(workload, folder, options.executor, options)
+        warm = child(workload, folder, options.executor, options)
     return {
         "memory_bytes": cold["bytes"],
         "eager_memory_bytes": eager["bytes"],
@@ -149,11 +164,12 @@ def in_children(
     }
 
 
-def child(workload: str, folder: Path, engine: str, threads: int) -> dict[str, float]:
+def child(workload: str, folder: Path, engine: str, options: argparse.Namespace) -> dict[str, float]:
     """A measurement in another process, whose caches are in `folder`."""
     script = Path(__file__).with_name("child.py")
-    environment = dict(os.environ, OREBIT_CACHE=str(folder / "cache"), OMP_NUM_THREADS=str(threads))
-    command = [sys.executable, str(script), workload, str(folder), engine, str(threads)]
+    environment = dict(os.environ, OREBIT_CACHE=str(folder / "cache"), OMP_NUM_THREADS=str(options.threads))
+    command = [sys.executable, str(script), workload, str(folder), engine, str(options.threads)]
+    command.append(options.hardware.value)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"measuring {workload} by {engine} failed:\n{done.stderr}")
@@ -199,6 +215,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "eager ms": lambda row: f"{row['eager_ms']:.1f}",
     "/eager": lambda row: f"{row['ratio_eager']:.2f}",
     "/compile": lambda row: "" if row["ratio_compile"] is None else f"{row['ratio_compile']:.2f}",
+    "/bf16": lambda row: "" if row["ratio_bfloat16"] is None else f"{row['ratio_bfloat16']:.2f}",
     "checkpoints": lambda row: "" if row["checkpoint_overhead"] is None else f"{row['checkpoint_overhead']:.2%}",
     "memory": lambda row: f"{row['memory_ratio']:.2f}",
     "cached": lambda row: f"{row['memory_cached_ratio']:.2f}",
@@ -234,6 +251,7 @@ def known(name: str) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executor", choices=EXECUTORS, help="the fastest one here unless given")
+    parser.add_argument("--device", dest="hardware", choices=("cpu", "cuda"), default="cpu", help="of all engines")
     parser.add_argument("--workloads", nargs="*", type=known, default=list(WORKLOADS))
     parser.add_argument("--bits", nargs="+", type=int, default=[15, 8])
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES), help="whose growth is measured")
@@ -250,13 +268,19 @@ def parse() -> argparse.Namespace:
         quick = argparse.Namespace(bits=[15], sizes=[], seconds=0.0, least=1, groups=2, no_compile=True)
         workloads = list(QUICK) if options.workloads == list(WORKLOADS) else options.workloads
         options = argparse.Namespace(**{**vars(options), **vars(quick), "workloads": workloads})
-    options.device = processor()
-    options.executor = options.executor or fastest()
+    options.hardware = Hardware.CUDA if options.executor == "cuda" else Hardware(options.hardware)
+    if options.hardware is Hardware.CUDA:
+        load("cuda")
+    options.device = torch.cuda.get_device_name() if options.hardware is Hardware.CUDA else processor()
+    options.executor = options.executor or fastest(options.hardware)
     return options
 
 
 def main() -> None:
-    options = parse()
+    try:
+        options = parse()
+    except OrebitError as error:
+        raise SystemExit(str(error)) from error
     torch.set_num_threads(options.threads)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []

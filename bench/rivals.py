@@ -1,10 +1,11 @@
-"""One training step by each engine: plain eager torch, torch.compile, and an Orebit executor."""
+"""One training step by each engine: plain eager torch, torch.compile, bfloat16 autocast, and an Orebit executor."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,15 +13,15 @@ from workloads import Workload
 
 from orebit.errors import OrebitError
 from orebit.executor.conformance import Executor, Factory
-from orebit.executor.selection import EXECUTORS, load
+from orebit.executor.selection import Hardware, load
 from orebit.program.graph import Program
 
 Step = Callable[[], None]
 
 
-def fastest() -> str:
-    """The fastest executor that this machine has."""
-    for name in EXECUTORS:
+def fastest(hardware: Hardware = Hardware.AUTO) -> str:
+    """The fastest executor of this hardware that this machine has."""
+    for name in hardware.executors:
         with contextlib.suppress(OrebitError):
             load(name)
             return name
@@ -28,14 +29,21 @@ def fastest() -> str:
 
 
 class Eager:
-    """The same training as a person writes it in torch, rows taken in a shuffled order as the program does."""
+    """The same training as a person writes it in torch, rows taken in a shuffled order as the program does.
 
-    def __init__(self, workload: Workload, compiled: bool = False) -> None:
-        model, loss = workload.model, workload.loss
+    Args:
+        device: torch's name of it. Float32 is float32 there: TF32 is off.
+        bfloat16: under autocast, as a person trains on a GPU who cares for speed first.
+    """
+
+    def __init__(self, workload: Workload, compiled: bool = False, device: str = "cpu", bfloat16: bool = False) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        model, loss = workload.model.to(device), workload.loss
         self.optimizer = workload.optimizer(model.parameters())
-        self.x, self.y = workload.data
+        self.x, self.y = (tensor.to(device) for tensor in workload.data)
         self.batch = workload.batch
-        self.order = torch.randperm(len(self.x))
+        self.order = torch.randperm(len(self.x)).to(device)
+        self.precision = partial(torch.autocast, device, torch.bfloat16, enabled=bfloat16)
         self.place = 0
         self.loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda x, y: loss(model(x), y)
         self.update: Callable[[], Any] = self.optimizer.step
@@ -47,7 +55,9 @@ class Eager:
         rows = self.order[self.place : self.place + self.batch]
         self.place = (self.place + self.batch) % (len(self.x) - self.batch + 1)
         self.optimizer.zero_grad()
-        self.loss_of(self.x[rows], self.y[rows]).backward()
+        with self.precision():
+            loss = self.loss_of(self.x[rows], self.y[rows])
+        loss.backward()
         self.update()
 
 
