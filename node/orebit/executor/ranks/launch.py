@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,7 +73,7 @@ class LocalRanks:
         self._outstanding = 0
         self._given = 0
         self._latest: _Held | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="orebit-ranks-")
+        self._folder = tempfile.TemporaryDirectory(prefix="orebit-ranks-", ignore_cleanup_errors=True)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[connection.Connection] = []
         self._heard: list[deque[dict[str, Any]]] = [deque() for _ in range(ranks)]
@@ -189,6 +190,9 @@ class LocalRanks:
         self._write(name, Source.STATE, state)
         self._order(do="start", name=name)
         self._outstanding += 1
+        while self._outstanding:
+            self._wait()
+        shutil.rmtree(self.folder / name)  # the ranks have mapped it
 
     def _wait(self) -> None:
         self._answers()

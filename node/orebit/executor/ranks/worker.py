@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -32,23 +33,24 @@ def main() -> None:
     for interrupt in (signal.SIGINT, signal.SIGTERM):
         signal.signal(interrupt, signal.SIG_IGN)
     pipe, folder = Connection(int(sys.argv[1])), Path(sys.argv[2])
-    with contextlib.suppress(EOFError, ConnectionError):  # the one that gives orders is gone
-        try:
-            _obey(pipe, folder)
-        except OrebitError as error:
-            _tell(pipe, failed=str(error))
-        except (EOFError, ConnectionError):
-            raise
-        except Exception as error:  # a stranger's program must not leave the one that waits without an answer
-            traceback.print_exc()
-            _tell(pipe, failed=f"a rank failed by a fault of this software: {type(error).__name__}: {error}")
+    try:
+        _obey(pipe, folder)
+    except (EOFError, ConnectionError):
+        shutil.rmtree(folder, ignore_errors=True)  # the one that gives orders is gone, and may not have tidied up
+    except OrebitError as error:
+        _tell(pipe, failed=str(error))
+    except Exception as error:  # a stranger's program must not leave the one that waits without an answer
+        traceback.print_exc()
+        _tell(pipe, failed=f"a rank failed by a fault of this software: {type(error).__name__}: {error}")
     # Without the exit handlers of torch.distributed, which wait for ranks that may be gone.
     sys.stderr.flush()
     os._exit(0)
 
 
 def _tell(pipe: Connection, **answer: Any) -> None:
-    pipe.send_bytes(json.dumps(answer).encode())
+    """Nobody listens any more where the one that gives orders is gone; the next order's absence says so."""
+    with contextlib.suppress(ConnectionError):
+        pipe.send_bytes(json.dumps(answer).encode())
 
 
 def _obey(pipe: Connection, folder: Path) -> None:
