@@ -2,8 +2,8 @@
 
     python bench/child.py WORKLOAD FOLDER ENGINE THREADS DEVICE
 
-ENGINE is `eager`, or the name of an executor; DEVICE is `cpu` or `cuda`, whose own memory is measured then. Prints JSON:
-bytes above those held before the model was made, and seconds until the first step was done.
+ENGINE is `eager`, or the name of an executor; DEVICE is `cpu` or `cuda`, whose own memory is measured then. Prints
+JSON: bytes above those held before the model was made, and seconds until the first step was done.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ class Gpu:
         self._copies = torch.cuda.Stream(self.place)  # type: ignore[no-untyped-call]  # torch's annotations lack it
 
     def free_bytes(self) -> int:
-        return torch.cuda.mem_get_info(self.place)[0]
+        kept = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)
+        return torch.cuda.mem_get_info(self.place)[0] + kept
 
     def compile(self, source: str) -> bytes:
         return nvrtc().cubin(source, self.capability)

@@ -23,6 +23,8 @@ LARGE_TEAM, LONG_WALK, FEW_UNITS = 1024, 1 << 13, 1 << 10
 # Steps of the walk that one thread takes, at least, before it is shared out further.
 LEAST_STEPS = 4
 COLUMN_TEAM = 8
+# Shared memory of a block for joining: reductions that need more than this are joined in turn.
+SHARED_BYTES = 1 << 14
 
 
 def region_kernel(region: Region) -> Kernel:
@@ -53,6 +55,8 @@ class ReductionCode(Body):
         self.steps = region.reduced_size
         self.columns = bool(self.kept) and not region.reduced[-1]
         self.team, self.side_by_side = self._shape()
+        # Reductions that stand in shared memory at once, so far.
+        self._shared = 0
         self.passes = max(region.stages, default=0) + 1
 
     @property
@@ -92,6 +96,8 @@ class ReductionCode(Body):
             self.stage = stage
             self._store_units(scope)
             self._pass(scope, kind)
+        if self._shared:
+            scope.lines.insert(0, f"__shared__ u64 shared_words[{self._shared}][{self._words}];")
         grid = (blocks(self.units, self.side_by_side), 1, 1)
         together = self.team > 1
         return make(self.parameters(), scope.lines, grid, self.block, together)
@@ -169,36 +175,44 @@ class ReductionCode(Body):
 
     def _join_team(self, scope: Scope, reductions: list[int]) -> None:
         """Every thread of a team gets the team's results."""
-        if self.columns:
-            self._join_through_memory(scope, reductions, self.block, "threadIdx.x", f"threadIdx.x % {WARP}", WARP)
-        else:
-            half = min(self.team, WARP) // 2
-            for number in reductions:
-                if half:
-                    other = f"__shfl_xor_sync(OB_WHOLE_WARP, t{number}, hop)"
-                    joined = self._joined(number, f"t{number}", other)
-                    scope.add(f"for (i32 hop = {half}; hop > 0; hop >>= 1) t{number} = {joined};")
-            if self.team > WARP:
-                first = f"threadIdx.x / {self.team} * {self.team // WARP}"
-                self._join_through_memory(scope, reductions, self.block // WARP, f"threadIdx.x / {WARP}", first, 1)
+        hops = 0 if self.columns else min(self.team, WARP) // 2
+        for number in reductions if hops else ():
+            joined = self._joined(number, f"t{number}", f"__shfl_xor_sync(OB_WHOLE_WARP, t{number}, hop)")
+            scope.add(f"for (i32 hop = {hops}; hop > 0; hop >>= 1) t{number} = {joined};")
+        if self.columns or self.team > WARP:
+            at_once = max(1, SHARED_BYTES // (8 * self._words))
+            for first in range(0, len(reductions), at_once):
+                self._join_through_memory(scope, reductions[first : first + at_once])
         for number in reductions:
             scope.values[number] = self._result(scope, number)
 
-    def _join_through_memory(
-        self, scope: Scope, reductions: list[int], size: int, place: str, first: str, step: int
-    ) -> None:
-        """Each thread writes at `place`, then joins what stands at `first` and every `step` after it."""
-        count = size // step if self.columns else self.team // WARP
-        for number in reductions:
-            scope.add(f"__shared__ {self._kind(number)} s{number}[{size}];", f"s{number}[{place}] = t{number};")
+    @property
+    def _words(self) -> int:
+        """Words of shared memory that joining one reduction takes."""
+        return self.block if self.columns else self.block // WARP
+
+    def _join_through_memory(self, scope: Scope, reductions: list[int]) -> None:
+        """Every thread, or one value of every warp, is written; then each reads its team's."""
+        place = "threadIdx.x" if self.columns else f"threadIdx.x / {WARP}"
+        first = f"threadIdx.x % {WARP}" if self.columns else f"threadIdx.x / {self.team} * {self.team // WARP}"
+        step, count = (WARP, self.team) if self.columns else (1, self.team // WARP)
+        if self._shared:
+            scope.add("__syncthreads();")  # what was joined before has been read by all
+        self._shared = max(self._shared, len(reductions))
+        for row, number in enumerate(reductions):
+            scope.add(f"{self._held(number, row)}[{place}] = t{number};")
         scope.add("__syncthreads();")
-        for number in reductions:
-            element = f"s{number}[{first} + other * {step}]"
+        for row, number in enumerate(reductions):
+            held = self._held(number, row)
+            joined = self._joined(number, f"t{number}", f"{held}[{first} + other * {step}]")
             scope.add(
-                f"t{number} = s{number}[{first}];",
-                f"for (i32 other = 1; other < {count}; other++) t{number} = "
-                f"{self._joined(number, f't{number}', element)};",
+                f"t{number} = {held}[{first}];",
+                f"for (i32 other = 1; other < {count}; other++) t{number} = {joined};",
             )
+
+    def _held(self, number: int, row: int) -> str:
+        """Shared memory of one reduction."""
+        return f"(({self._kind(number)}*)shared_words[{row}])"
 
     def _result(self, scope: Scope, number: int) -> Number:
         analysis = self.analysis
