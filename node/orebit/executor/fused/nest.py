@@ -26,6 +26,9 @@ from orebit.numerics.types import INT64_MIN
 
 CHUNK = 4096
 STRIP = 16
+# Where so many operations wait for one another, several vectors side by side keep the processor busy.
+LONG_CHAIN = 24
+VECTORS_SIDE_BY_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,20 @@ class RegionCode:
         self.kept = [k for k in range(self.last + 1) if not region.reduced[k]]
         self.walked = [k for k in range(self.last + 1) if region.reduced[k]]
         self.columns = bool(self.walked) and not region.reduced[self.last]
-        most = STRIP if self.columns else width
+        most = STRIP if self.columns else self._lanes_at_once(width)
         extent = self.extents[self.last]
         self.width = 1 << (min(most, extent).bit_length() - 1)
         self.passes = Passes(region, self.analysis, self.width if self.columns else 1)
+
+    def _lanes_at_once(self, width: int) -> int:
+        """Lanes of a step along the last axis: of several vectors, if that leaves no more elements over."""
+        waits: list[int] = []
+        for step in self.region.steps:
+            waits.append(1 + max(waits[arg] for arg in step.args) if isinstance(step, Apply) and step.args else 0)
+        lanes, extent = width * (VECTORS_SIDE_BY_SIDE if max(waits) >= LONG_CHAIN else 1), self.extents[self.last]
+        while lanes > width and extent % lanes != extent % width:
+            lanes //= 2
+        return lanes
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -67,6 +67,12 @@ INLINE_AVX2 void eight_by_two(const struct contraction_side *side, int64_t type,
     place_pair(_mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA), run, at);
 }
 
+/* The rows of the next eight depths, each on a page of its own, which no processor foresees. */
+INLINE_AVX2 void fetch_ahead(const struct contraction_side *side, int64_t type, int64_t start, const int32_t *depths) {
+    const int64_t size = type_bytes(type == TYPE_TAME_F32 ? TYPE_F32 : type);
+    for (int i = 0; i < RUN; i++) _mm_prefetch((const char *)side->source + (start + depths[i]) * size, _MM_HINT_T0);
+}
+
 /* Runs side by side, a few depths at a time: rows of the source are read in long runs. */
 INLINE_AVX2 void pack_runs(const struct contraction_side *side, int64_t type, const struct run_of_lanes *runs,
                            int64_t count, __m256 limit, int64_t from, int64_t to) {
@@ -78,6 +84,7 @@ INLINE_AVX2 void pack_runs(const struct contraction_side *side, int64_t type, co
                 scale = _mm256_set_m128(_mm_loadu_ps(run->next_scale), _mm_loadu_ps(run->scale));
             const int32_t *depths = side->depth_offsets + k;
             const int64_t at = (k - from) * side->panel;
+            if (k + 2 * RUN <= to) fetch_ahead(side, type, run->start, depths + RUN);
             if (step == RUN) eight_by_eight(side, type, run, scale, limit, depths, at);
             else eight_by_two(side, type, run, scale, limit, depths, k + 1 < to, at);
         }
