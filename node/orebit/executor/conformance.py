@@ -12,6 +12,7 @@ import torch
 from orebit.errors import ConformanceError
 from orebit.executor.conformance_vectors import PATH, operations
 from orebit.executor.reference import ReferenceExecutor
+from orebit.executor.standard import standard_programs
 from orebit.executor.storage import Given
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
@@ -50,12 +51,15 @@ def run_conformance(factory: Factory = ReferenceExecutor) -> None:
 
 
 def cases() -> Iterator[tuple[str, Check]]:
-    """Every scalar operation by name, then a program for every kind of node. Checks raise as `run_conformance` does."""
+    """Every scalar operation by name, a program for every kind of node, and the standard programs, which are large
+    enough for the kernels of products. Checks raise as `run_conformance` does."""
     with np.load(PATH) as vectors:
         for op in operations():
             yield op.name, partial(_check_operation, op=op, table=vectors[f"op/{op.name}"])
         for name in (key for key in vectors.files if key.startswith("program/") and key.count("/") == 1):
             yield name, partial(_check_program, name=name, vectors=vectors)
+    for name, program, state in standard_programs():
+        yield f"standard/{name}", partial(_check_standard, name=name, program=program, state=state)
 
 
 def run_programs(factory: Factory) -> None:
@@ -106,6 +110,15 @@ def _check_program(factory: Factory, name: str, vectors: Mapping[str, Array]) ->
     state = np.zeros(old.shape, old.dtype.numpy)
     computed = to_numbers(factory(program, constants, []).step([state])[-1])
     _compare(name, computed, vectors[f"{name}/result"], None)
+
+
+def _check_standard(factory: Factory, name: str, program: Program, state: Sequence[Array]) -> None:
+    """Against the reference executor, whose own bits the vectors have shown."""
+    if factory is ReferenceExecutor:
+        return
+    wanted = ReferenceExecutor(program, [], []).step(state)
+    for computed, tensor in zip(factory(program, [], []).step(state), wanted, strict=True):
+        _compare(f"standard/{name}", to_numbers(computed), to_numbers(tensor), None)
 
 
 def _compare(name: str, computed: Array, wanted: Array, arguments: Array | None) -> None:

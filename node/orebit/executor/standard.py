@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from orebit.executor.conformance import Array
 from orebit.numerics import functions
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
 from orebit.program.graph import Program
 from orebit.program.lowering import Lowering, Tensor
 from orebit.program.lowering.exact import product
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 WIDTH, ROWS = 512, 256
 ELEMENTS = 1 << 18

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import pytest
@@ -48,6 +49,22 @@ class FlippedBit:
 def test_one_wrong_bit_is_refused(kind: Kind) -> None:
     with pytest.raises(ConformanceError, match="element 0, 1 of"):
         run_programs(lambda *arguments: FlippedBit(kind, *arguments))
+
+
+class LargeProductsWrong(ReferenceExecutor):
+    """Right but for products that are too large for the vectors."""
+
+    def step(self, state: Sequence[Given]) -> list[torch.Tensor]:
+        new = super().step(state)
+        if any(d.kind is Kind.DOT and prod(d.space) > 1 << 20 for d in self.program.descriptors):
+            new[0] = new[0].clone()
+            new[0].view(torch.int32)[-1, -1] += 1
+        return new
+
+
+def test_a_wrong_kernel_for_large_products_is_refused() -> None:
+    with pytest.raises(ConformanceError, match="standard/products"):
+        run_conformance(LargeProductsWrong)
 
 
 def test_a_difference_names_operation_and_inputs() -> None:
