@@ -187,7 +187,7 @@ class FusedExecutor:
 def _memory(size: int) -> Bytes:
     """Zero-filled bytes at an aligned address; the system gives their pages when they are first written."""
     if size >= LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages = mmap.mmap(-1, size + LARGE)
+        pages = mmap.mmap(-1, size + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared ones stay small
         pages.madvise(mmap.MADV_HUGEPAGE)  # else a first step takes most of its time to be given small ones
         raw = np.frombuffer(pages, dtype=np.uint8)
         start = -raw.ctypes.data % LARGE
