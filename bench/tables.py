@@ -39,7 +39,7 @@ def engine(rows: Rows) -> str:
     """Time, memory and compilation of the four workloads."""
     measured = [row for row in rows if "orebit_ms" in row and row["workload"] in WORKLOADS]
     headings = ("workload", "bits", "device", "threads", "ms", "eager ms", "over eager", "over compile")
-    headings += ("checkpoints", "memory", "first step, s", "cached, s")
+    headings += ("over bf16", "checkpoints", "memory", "first step, s", "cached, s")
     lines = [
         (
             row["workload"],
@@ -50,6 +50,7 @@ def engine(rows: Rows) -> str:
             f"{row['eager_ms']:.1f}",
             f"**{row['ratio_eager']:.2f}**",
             optional(row["ratio_compile"], ".2f"),
+            optional(row["ratio_bfloat16"], ".2f"),
             optional(row["checkpoint_overhead"], ".2%"),
             f"{row['memory_ratio']:.2f}",
             f"{row['compile_seconds']:.1f}",
