@@ -12,7 +12,7 @@ import torch
 from orebit.errors import ConformanceError
 from orebit.executor.conformance_vectors import PATH, operations
 from orebit.executor.reference import ReferenceExecutor
-from orebit.executor.standard import standard_programs
+from orebit.executor.standard import compared_programs
 from orebit.executor.storage import Given
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
@@ -58,7 +58,7 @@ def cases() -> Iterator[tuple[str, Check]]:
             yield op.name, partial(_check_operation, op=op, table=vectors[f"op/{op.name}"])
         for name in (key for key in vectors.files if key.startswith("program/") and key.count("/") == 1):
             yield name, partial(_check_program, name=name, vectors=vectors)
-    for name, program, state in standard_programs():
+    for name, program, state in compared_programs():
         yield f"standard/{name}", partial(_check_standard, name=name, program=program, state=state)
 
 

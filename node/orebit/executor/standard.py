@@ -26,14 +26,22 @@ def standard_programs() -> Iterator[tuple[str, Program, list[Array]]]:
     yield "elementwise", _elementwise(), [_drawn(noise, (ELEMENTS,)) for _ in range(3)]
 
 
+def compared_programs() -> Iterator[tuple[str, Program, list[Array]]]:
+    """The standard programs, and products of other precisions, which other kernels compute."""
+    yield from standard_programs()
+    noise = np.random.default_rng(1)
+    for bits in (8, 22):
+        yield f"products of {bits} bits", _products(bits), [_drawn(noise, (ROWS, WIDTH)), _drawn(noise, (WIDTH, WIDTH))]
+
+
 def _drawn(noise: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return noise.standard_normal(shape, dtype=np.float32)
 
 
-def _products() -> Program:
-    """Two layers of 256 x 512 x 512 at 15 bits, with ReLU and a scale that keeps the state in range."""
+def _products(bits: int = 15) -> Program:
+    """Two layers of 256 x 512 x 512, with ReLU and a scale that keeps the state in range."""
     builder = Builder()
-    lowering = Lowering(builder)
+    lowering = Lowering(builder, bits)
     x, w = (Tensor.of(builder.state(DType.F32, shape)) for shape in ((ROWS, WIDTH), (WIDTH, WIDTH)))
     hidden = lowering.map(lambda v: v.max(0.0), product(lowering, x, w))
     made = product(lowering, hidden, w.permute([1, 0]))

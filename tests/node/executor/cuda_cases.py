@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from contraction_programs import Convolution, convolution_program, finished, floats, matrix_program
+from contraction_programs import Convolution, convolution_program, finished, floats, matrix_program, one_map
 from fused_programs import RegionProgram
 from random_programs import RandomProgram, as_array
 
 from orebit.executor.conformance import Factory
+from orebit.executor.cuda.library import Arithmetic
 from orebit.executor.reference import ReferenceExecutor
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
@@ -95,6 +96,27 @@ def product_cases(long: bool) -> Iterator[tuple[str, Program, Inputs]]:
         shapes = [(20, 2500), (2500, 30)]
         constants = [extremes(rng, dtype, shape) for dtype, shape in zip(types, shapes, strict=True)]
         yield f"integers {types}", program, _over(program, constants)
+
+
+def library_cases(kind: Arithmetic) -> Iterator[tuple[str, Program, Inputs]]:
+    """Products that torch's kernels take."""
+    rng = np.random.default_rng(8)
+    if kind is Arithmetic.BYTES:
+        shapes: list[tuple[tuple[int, ...], int, int, int, int]] = [((), 40, 24, 100, 8), ((), 17, 8, 1000, 4)]
+        types = (DType.I8, DType.I8)
+    else:
+        shapes = [((3,), 20, 11, 30, 22), ((), 7, 33, 500, 17)]
+        types = (DType.I32, DType.I32)
+    for batch, m, n, k, bits in shapes:
+        program = matrix_program(batch, m, n, k, bits, (True, False))
+        yield f"matrix {batch} {m} {n} {k} {bits}", program, _floats(rng, program)
+    builder = Builder()
+    held = [builder.constant(dtype, shape) for dtype, shape in zip(types, ((20, 60), (60, 16)), strict=True)]
+    limit = 127 if kind is Arithmetic.BYTES else (1 << 21) - 1
+    kept = [one_map(builder, lambda q: q.max(-limit).min(limit), [x], x.shape, x.dtype) for x in held]
+    a, b = kept[0].view(select_axes(3, [0, 2])), kept[1].view(select_axes(3, [2, 1]))
+    program = finished(builder, builder.dot(a, b, (20, 16), (60,)))
+    yield "integers", program, _over(program, [extremes(rng, x.dtype, x.shape) for x in held])
 
 
 def _floats(rng: np.random.Generator, program: Program) -> Inputs:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from orebit.executor.conformance import Factory
+from orebit.executor.cuda import plan
 from orebit.executor.cuda.capability import Capability
 from orebit.executor.cuda.device import Call
 from orebit.executor.cuda.executor import CudaExecutor
@@ -118,7 +119,7 @@ class EmulatedCode:
 
 def kernels_of(program: Program, capability: Capability) -> list[Kernel]:
     """Every kernel that a program takes."""
-    return [launch.kernel for stage in Planner(program, capability).stages() for launch in stage.launches]
+    return plan.kernels_of(Planner(program, capability).stages())
 
 
 def emulated(capability: Capability = HOPPER, backwards: bool = False) -> Factory:

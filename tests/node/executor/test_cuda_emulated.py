@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_cases import difference, inputs_of, larger, product_cases, region, small
+from cuda_cases import difference, inputs_of, integer_product, larger, library_cases, product_cases, region, small
 from emulated_cuda import HOPPER, VOLTA, EmulatedGpu, kernels_of, needs_compiler
 
 from orebit.errors import ExecutionError
 from orebit.executor.conformance import run_conformance, run_programs
-from orebit.executor.cuda import CudaExecutor, digits
-from orebit.executor.cuda.digits import DEPTH, REACHES, digits_of
+from orebit.executor.cuda import CudaExecutor, digits, library
+from orebit.executor.cuda.digits import DEPTH, REACHES, Product, digits_of
 from orebit.executor.cuda.plan import Planner
 from orebit.executor.reference import ReferenceExecutor
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
-from orebit.program.descriptor import Source
+from orebit.program.descriptor import Kind, Source
 from orebit.program.expression import ExpressionBuilder
 from orebit.program.graph import Program
 
@@ -76,6 +76,42 @@ def test_products_have_the_reference_bits(capability: object, monkeypatch: pytes
         taken = [kernel for kernel in kernels_of(program, device.capability) if "ob_product<" in kernel.text]
         assert taken, f"{name} is no product of digits"
         assert difference(partial(CudaExecutor, device=device), program, given) is None, name
+
+
+@pytest.mark.parametrize("kind", library.Arithmetic)
+def test_products_by_torch_have_the_reference_bits(kind: library.Arithmetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes and float64, with a rescale behind them and without."""
+    monkeypatch.setattr(digits, "LEAST_TERMS", 0)
+    monkeypatch.setattr(library, "LEAST_TERMS", 0)
+    device = EmulatedGpu()
+    cases = list(library_cases(kind))
+    device.prepare(program for _, program, _ in cases)
+    for name, program, given in cases:
+        stages = Planner(program, device.capability).stages()
+        taken = [work for stage in stages for work in stage.launches if isinstance(work, library.Multiplication)]
+        assert [work.arithmetic for work in taken] == [kind], name
+        assert difference(partial(CudaExecutor, device=device), program, given) is None, name
+
+
+@pytest.mark.parametrize("depth, kind", [(133_120, library.Arithmetic.BYTES), (133_184, None)])
+def test_bytes_are_multiplied_by_torch_as_long_as_32_bits_hold_the_sums(
+    depth: int, kind: library.Arithmetic | None
+) -> None:
+    assert (127 * 127 * depth < 1 << 31) == (kind is not None)
+    program = integer_product(20, 32, depth, (DType.I8, DType.I8))
+    (descriptor,) = (d for d in program.descriptors if d.kind is Kind.DOT)
+    product = Product(descriptor.space, 2, (), (0,), (1,), (2,), (0, 1), (1, 1))
+    assert library.arithmetic_of(descriptor, [(-127, 127)] * 2, product, HOPPER) is kind
+
+
+@pytest.mark.parametrize("depth, kind", [(2048, library.Arithmetic.FLOAT64), (2049, None)])
+def test_float64_is_used_as_long_as_it_is_exact(depth: int, kind: library.Arithmetic | None) -> None:
+    program = integer_product(64, 64, depth, (DType.I32, DType.I32))
+    (descriptor,) = (d for d in program.descriptors if d.kind is Kind.DOT)
+    product = Product(descriptor.space, 2, (), (0,), (1,), (2,), (0, 1), (3, 3))
+    reach = (1 << 21) - 1
+    assert (reach * reach * depth < 1 << 53) == (kind is not None)
+    assert library.arithmetic_of(descriptor, [(-reach, reach)] * 2, product, HOPPER) is kind
 
 
 def test_no_accumulator_can_leave_32_bits() -> None:
@@ -171,6 +207,5 @@ def test_the_benchmark_s_trainings_have_the_reference_bits(workload: str, monkey
         Source.PARAMETER: traced.parameters(0, 0),
         Source.STATE: traced.initial_state,
     }
-    stages = Planner(traced.program, HOPPER).stages()
-    assert any("ob_product<" in launch.kernel.text for stage in stages for launch in stage.launches)
+    assert any("ob_product<" in kernel.text for kernel in kernels_of(traced.program, HOPPER))
     assert difference(partial(CudaExecutor, device=EmulatedGpu()), traced.program, given) is None

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cuda_cases import difference, inputs_of, larger, product_cases, region, small
+from cuda_cases import difference, inputs_of, larger, library_cases, product_cases, region, small
 
 from orebit.executor.conformance import run_conformance
-from orebit.executor.cuda import CudaExecutor, digits
+from orebit.executor.cuda import CudaExecutor, digits, library
 from orebit.executor.cuda.capability import Capability
 from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.run import run_shard, state_heads
@@ -49,6 +49,15 @@ def test_products_have_the_reference_bits(tensor_cores: bool, monkeypatch: pytes
     if not tensor_cores:
         monkeypatch.setattr(Capability, "tensor_bytes", property(lambda self: False))
     for name, program, given in product_cases(LONG):
+        assert difference(CudaExecutor, program, given) is None, name
+
+
+@pytest.mark.parametrize("kind", library.Arithmetic)
+def test_products_by_torch_have_the_reference_bits(kind: library.Arithmetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "LEAST_TERMS", 0)
+    monkeypatch.setattr(library, "LEAST_TERMS", 0)
+    monkeypatch.setattr(Capability, "fast_doubles", property(lambda self: True))
+    for name, program, given in library_cases(kind):
         assert difference(CudaExecutor, program, given) is None, name
 
 

@@ -23,6 +23,11 @@ class Capability:
         return self.number >= 61
 
     @property
+    def fast_doubles(self) -> bool:
+        """Whether float64 runs at half the speed of float32 or more: GPUs of data centres."""
+        return (self.major, self.minor) in ((6, 0), (7, 0), (8, 0), (9, 0), (10, 0))
+
+    @property
     def tensor_bytes(self) -> bool:
         """Whether tensor cores multiply 16 x 32 by 32 x 8 bytes (`mma.sync.m16n8k32`)."""
         return self.number >= 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -11,8 +12,8 @@ from orebit.errors import ExecutionError
 from orebit.executor.cuda.cache import compiled
 from orebit.executor.cuda.device import Call, Device
 from orebit.executor.cuda.gpu import current_gpu
-from orebit.executor.cuda.kernel import Launch
-from orebit.executor.cuda.plan import Planner, Stage
+from orebit.executor.cuda.library import Multiplication
+from orebit.executor.cuda.plan import Planner, Stage, kernels_of
 from orebit.executor.cuda.source import source_of
 from orebit.executor.cuda.state import Blocks, DeviceState, Layout, nbytes
 from orebit.executor.fused.memory import aligned, lay_out
@@ -59,7 +60,7 @@ class CudaExecutor:
         stages = planner.stages()
         once = [stage for stage in stages if planner.fixed[stage.outputs[0]]]
         every = [stage for stage in stages if not planner.fixed[stage.outputs[0]]]
-        kernels = [launch.kernel for stage in stages for launch in stage.launches]
+        kernels = kernels_of(stages)
         self._plan_memory(once, every, memory_limit)
         self._code = self.device.load(compiled(self.device, program, source_of(kernels)), kernels)
         self._seen: set[tuple[int, int]] = set()
@@ -67,7 +68,7 @@ class CudaExecutor:
         self._every, self._every_workspaces = every, self._layout.workspaces[len(once) :]
         with self.device.working():
             self._allocate(given)
-            self._run(self._launches(once, self._layout.workspaces[: len(once)], {}))
+            _run(self._calls(once, self._layout.workspaces[: len(once)], {}))
             self._previous = self.device.recorded()
 
     # Inputs
@@ -175,35 +176,33 @@ class CudaExecutor:
         places = {number: key[0] + offset for number, offset in before_places}
         after_places = zip(self.program.new_state, self._states.offsets, strict=True)
         places |= {number: key[1] + offset for number, offset in after_places}
-        launches = self._launches(self._every, self._every_workspaces, places)
-
-        def plain() -> None:
-            self._run(launches)
-
+        plain = partial(_run, self._calls(self._every, self._every_workspaces, places))
         if key not in self._seen:
             self._seen.add(key)
         elif len(self._graphs) < GRAPHS:
             self._graphs[key] = self.device.captured(plain) or plain
         return self._graphs.get(key, plain)
 
-    def _launches(
-        self, stages: Sequence[Stage], workspaces: Sequence[int], places: Mapping[int, int]
-    ) -> list[tuple[Launch, list[int]]]:
-        """Every launch with its pointers."""
-        made = []
+    def _calls(self, stages: Sequence[Stage], workspaces: Sequence[int], places: Mapping[int, int]) -> list[Call]:
+        """Every launch with its pointers, and torch's products among them."""
+        made: list[Call] = []
         for stage, workspace in zip(stages, workspaces, strict=True):
             base = self._memory.data_ptr() + workspace
-            for launch in stage.launches:
+            for work in stage.launches:
+                if isinstance(work, Multiplication):
+                    made.append(partial(work.run, self._memory, workspace))
+                    continue
                 pointers = [
                     base + number if kind == "workspace" else places.get(number) or self._addresses[number]
-                    for kind, number in launch.arguments
+                    for kind, number in work.arguments
                 ]
-                made.append((launch, pointers))
+                made.append(partial(self._code.launch, work.kernel, pointers))
         return made
 
-    def _run(self, launches: Sequence[tuple[Launch, list[int]]]) -> None:
-        for launch, pointers in launches:
-            self._code.launch(launch.kernel, pointers)
+
+def _run(calls: Sequence[Call]) -> None:
+    for call in calls:
+        call()
 
 
 def _upload(tensor: torch.Tensor, block: torch.Tensor, offset: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from orebit.executor.cuda.body import Body, Scope, decode
 from orebit.executor.cuda.digits import Axes, Product
-from orebit.executor.cuda.kernel import BLOCK, Kernel, blocks, index_type, make
+from orebit.executor.cuda.kernel import BLOCK, Kernel, blocks, index_type, make, point_lines
 from orebit.executor.fused.build import RegionBuilder
 from orebit.executor.fused.region import Load, Region
 from orebit.executor.ranges import Range
@@ -28,6 +28,12 @@ def packed_bytes(product: Product, side: int) -> int:
     """Bytes of one packed operand: side 0 is that of the rows."""
     batch, rows, columns, depth = product.shape
     return product.digits[side] * batch * (rows, columns)[side] * padded(depth)
+
+
+def doubles_bytes(product: Product, side: int) -> int:
+    """As `packed_bytes`, of an operand packed as float64."""
+    batch, rows, columns, depth = product.shape
+    return 8 * batch * (rows, columns)[side] * depth
 
 
 def pack(descriptor: Descriptor, product: Product, side: int, reads: Sequence[Range]) -> Kernel:
@@ -69,6 +75,19 @@ def pack(descriptor: Descriptor, product: Product, side: int, reads: Sequence[Ra
     plane = batch * rows * words
     scope.add(*(f"packed[(i64)line * {words} + word + {d * plane}LL] = {name};" for d, name in enumerate(names)))
     return make([*body.parameters(), "u32* __restrict__ packed"], scope.lines, (blocks(points), 1, 1))
+
+
+def pack_doubles(descriptor: Descriptor, product: Product, side: int, reads: Sequence[Range]) -> Kernel:
+    """Lays one operand of a dot out as `[batch][row][depth]` float64; its pointers are the operand and these."""
+    own = (product.rows, product.columns)[side]
+    region = _read(descriptor, product, product.sides[side], own, reads)
+    body = Body(region)
+    points = product.count(product.batch) * product.count(own) * product.count(product.depth)
+    decoded, indices = decode(range(len(region.extents)), region.extents, "point", index_type(points), "i")
+    scope = Scope(indices, lines=[*point_lines(points), *decoded])
+    value = body.value(scope, len(region.steps) - 1)
+    scope.add(f"packed[point] = (double)(i32){value.text};")
+    return make([*body.parameters(), "double* __restrict__ packed"], scope.lines, (blocks(points), 1, 1))
 
 
 def _places(kind: str, batch: int, rows: int, words: int, by_rows: bool) -> list[str]:

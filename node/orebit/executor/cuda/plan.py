@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from orebit.executor.cuda import packing, product, scatter
+from orebit.executor.cuda import library, packing, product, scatter
 from orebit.executor.cuda.capability import Capability
 from orebit.executor.cuda.digits import Product, product_of
 from orebit.executor.cuda.kernel import Argument, Kernel, Launch, pointwise
@@ -28,10 +28,12 @@ from orebit.numerics.types import DType
 from orebit.program.descriptor import Descriptor, Kind
 from orebit.program.graph import Program
 
+Work = Launch | library.Multiplication
+
 
 @dataclass(frozen=True)
 class Stage:
-    """Launches that belong together.
+    """Launches that belong together, and products by torch among them.
 
     Attributes:
         outputs, operands: nodes whose buffers are written and read; no buffer is both.
@@ -41,7 +43,7 @@ class Stage:
 
     outputs: tuple[int, ...]
     operands: tuple[int, ...]
-    launches: tuple[Launch, ...]
+    launches: tuple[Work, ...]
     workspace: int = 0
 
 
@@ -184,35 +186,60 @@ class Planner:
 
     def _product(self, made: _Made) -> Stage:
         descriptor, reads = self.program.descriptor(made.dot), self.around.reads(made.dot)
-        sizes = [aligned(packing.packed_bytes(made.product, side)) for side in range(2)]
+        torch_s = library.arithmetic_of(descriptor, reads, made.product, self._capability)
+        doubles = torch_s is library.Arithmetic.FLOAT64
+        packed_bytes = packing.doubles_bytes if doubles else packing.packed_bytes
+        sizes = [aligned(packed_bytes(made.product, side)) for side in range(2)]
         places: list[Argument] = [("workspace", 0), ("workspace", sizes[0])]
         operands = self.program.nodes[made.dot].operands
-        launches = []
-        for side in range(2):
-            key = ("pack", descriptor, side, tuple(reads), made.product)
-            kernel = self._once(key, lambda side=side: packing.pack(descriptor, made.product, side, reads))  # type: ignore[misc]  # mypy takes a default for another parameter
-            launches.append(Launch(kernel, (("node", operands[made.product.sides[side]]), places[side])))
+        packs = [
+            Launch(self._pack(made, side, doubles), (("node", operands[made.product.sides[side]]), places[side]))
+            for side in range(2)
+        ]
         region, slots = self._epilogue_region(made, descriptor)
         read = tuple(dict.fromkeys((*operands, *(node for node in slots if node not in (made.dot, made.output)))))
-        if product.is_cut(made.product):
+        if torch_s is not None:
+            more, workspace = self._library_product(made, torch_s, region, slots, sizes)
+        elif product.is_cut(made.product):
             more, workspace = self._cut_product(made, region, slots, places, sum(sizes))
         else:
             epilogue = product.through(region, slots.index(made.dot), made.product)
             kernel = self._product_kernel(made.product, epilogue)
-            rest = [node for place, node in enumerate(slots) if place != slots.index(made.dot)]
-            more, workspace = [Launch(kernel, (*places, *_nodes(rest)))], sum(sizes)
-        return Stage((made.output,), read, (*launches, *more), workspace)
+            more, workspace = [Launch(kernel, (*places, *_others(slots, made.dot)))], sum(sizes)
+        return Stage((made.output,), read, (*packs, *more), workspace)
+
+    def _pack(self, made: _Made, side: int, doubles: bool) -> Kernel:
+        descriptor, reads = self.program.descriptor(made.dot), self.around.reads(made.dot)
+        code = packing.pack_doubles if doubles else packing.pack
+        return self._once(
+            ("pack", descriptor, side, doubles, tuple(reads), made.product),
+            lambda: code(descriptor, made.product, side, reads),
+        )
+
+    def _library_product(
+        self, made: _Made, arithmetic: library.Arithmetic, region: Region, slots: Sequence[int], sizes: Sequence[int]
+    ) -> tuple[list[Work], int]:
+        """torch's product, and the epilogue after it; bytes of workspace."""
+        batch, rows, columns, depth = made.product.shape
+        depth = packing.padded(depth) if arithmetic is library.Arithmetic.BYTES else depth
+        start = sum(sizes)
+        multiplied = library.Multiplication(arithmetic, (batch, rows, columns, depth), 0, sizes[0], start)
+        epilogue = product.through(region, slots.index(made.dot), made.product)
+        key = (arithmetic, made.product, epilogue)
+        kernel = self._once(key, lambda: library.after_kernel(arithmetic, made.product, epilogue))
+        after = Launch(kernel, (("workspace", start), *_others(slots, made.dot)))
+        return [multiplied, after], start + aligned(library.sums_bytes(arithmetic, made.product))
 
     def _cut_product(
         self, made: _Made, region: Region, slots: Sequence[int], places: Sequence[Argument], used: int
-    ) -> tuple[list[Launch], int]:
+    ) -> tuple[list[Work], int]:
         """Parts that add up in memory, and then the epilogue; bytes of workspace."""
         own = made.output == made.dot
         size = prod(self.program.descriptor(made.dot).shape)
         sums: Argument = ("node", made.dot) if own else ("workspace", used)
         zero = pointwise(["u64* __restrict__ sums"], size, "sums[point] = 0;")
         kernel = self._product_kernel(made.product, product.adding(made.product))
-        launches = [Launch(zero, (sums,)), Launch(kernel, (*places, sums))]
+        launches: list[Work] = [Launch(zero, (sums,)), Launch(kernel, (*places, sums))]
         if own:
             return launches, used
         merged = region.collapsed()
@@ -241,8 +268,19 @@ class Planner:
         return Region(shape, still, tuple(builder.steps), len(builder.slots)), builder.slots
 
 
+def kernels_of(stages: Sequence[Stage]) -> list[Kernel]:
+    """The generated kernels of stages."""
+    return [work.kernel for stage in stages for work in stage.launches if isinstance(work, Launch)]
+
+
 def _nodes(numbers: Sequence[int]) -> tuple[Argument, ...]:
     return tuple(("node", number) for number in numbers)
+
+
+def _others(slots: Sequence[int], dot: int) -> tuple[Argument, ...]:
+    """Pointers of an epilogue: of every slot but the one that is the sum."""
+    given = slots.index(dot)
+    return _nodes([node for place, node in enumerate(slots) if place != given])
 
 
 def _steps_alike(read: Integers | None, whole: Sequence[int], shape: Sequence[int]) -> bool:
