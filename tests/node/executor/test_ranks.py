@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from emulated_cuda import COMPILER, emulated
 from random_programs import RandomProgram, as_array
 from rank_threads import ThreadGroup, in_ranks, random_cut, random_owners
 from rig_executors import factory_of
 
+from orebit.errors import ExecutionError
 from orebit.executor.conformance import Factory
-from orebit.executor.ranks import RanksExecutor
+from orebit.executor.memory import independent_of_state
+from orebit.executor.ranks import RanksExecutor, Split
+from orebit.executor.ranks.executor import PLACERS
 from orebit.executor.ranks.placement import Placement
+from orebit.executor.ranks.schedule import Schedule
+from orebit.executor.ranks.segments import levels_of
 from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.storage import Given
+from orebit.numerics.types import DType
+from orebit.program.builder import Builder
 from orebit.program.descriptor import Source
+from orebit.program.expression import ExpressionBuilder
 from orebit.program.graph import Program
 
 LONG = os.environ.get("OREBIT_LONG_TESTS") == "1"
@@ -109,3 +119,67 @@ def test_parts_of_a_program_run_on_other_executors(
         for placement in (random_cut(made.program, 2, seed), random_owners(made.program, 2, seed)):
             if placement is not None:
                 assert together(made.program, inputs, placement, factory) == [wanted] * 2, seed
+
+
+def test_ranks_that_were_given_other_things_refuse_to_start() -> None:
+    made = RandomProgram(1, 8)
+    inputs = given(made)
+
+    def start(group: ThreadGroup) -> None:
+        parameters = inputs[Source.PARAMETER] if group.rank else [np.float32(3.5).reshape(())]
+        RanksExecutor(made.program, inputs[Source.CONSTANT], parameters, split=Split.STAGE, group=group)
+
+    with pytest.raises(ExecutionError, match="start all of them alike"):
+        in_ranks(2, start)
+    with pytest.raises(ExecutionError, match="placement is for 3 ranks, but there are 2"):
+        in_ranks(
+            2, lambda group: RanksExecutor(made.program, [], [], split=random_owners(made.program, 3, 0), group=group)
+        )
+
+
+def chains(count: int) -> Program:
+    """States of which each renews the one before it, on a counter that all read: nothing that a layer could be."""
+    builder = Builder()
+    states = [builder.state(DType.I64, (4,)) for _ in range(count)]
+    scope = ExpressionBuilder([DType.I64, DType.I64], 1)
+    mixed = scope.finish(scope.operand(0) + scope.operand(1))
+    return builder.finish(
+        [builder.map(mixed, [old, following]) for old, following in zip(states, (*states[1:], states[0]), strict=True)]
+    )
+
+
+@pytest.mark.parametrize("split", list(Split))
+def test_dividing_any_program_takes_time_in_proportion(split: Split) -> None:
+    def seconds(count: int) -> float:
+        program = chains(count)
+        began = time.process_time()
+        levels_of(Schedule(PLACERS[split](program, 2)), 0)
+        return time.process_time() - began
+
+    assert seconds(4000) < 16 * seconds(500) + 0.5
+
+
+def test_parts_that_would_be_many_times_the_program_are_refused() -> None:
+    """A long constant chain that every one of many exchanges needs anew."""
+    builder = Builder()
+    state = builder.state(DType.F32, (4,))
+    scope = ExpressionBuilder([DType.F32], 1)
+    more = scope.finish(scope.operand(0) * 1.5)
+    fixed = builder.constant(DType.F32, (4,))
+    for _ in range(200):
+        fixed = builder.map(more, [fixed])
+    scope = ExpressionBuilder([DType.F32, DType.F32], 1)
+    both = scope.finish(scope.operand(0) + scope.operand(1))
+    made = state
+    for _ in range(200):
+        made = builder.map(both, [made, fixed])
+    program = builder.finish([made])
+    owners: list[int | None] = [None] * len(program.nodes)
+    for place, number in enumerate(
+        number for number in program.operations if not independent_of_state(program)[number]
+    ):
+        owners[number] = place % 2
+    owners[0] = owners[program.new_state[0]]
+    placement = Placement(program, 2, None, [None] * len(owners), owners)
+    with pytest.raises(ExecutionError, match="run it with ranks = 1"):
+        levels_of(Schedule(placement), 0)

@@ -22,9 +22,12 @@ from orebit.program.graph import Program
 
 # Waiting for another rank's work takes longer than this much work.
 _SMALL = 20_000.0
-# A node of at most this part of all work may go to another rank than its layer does, in so many rounds.
+# A node of at most this part of all work may go to another rank than its layer does.
 _LIGHT = 0.02
+# What bounds the time that this takes for any program: rounds, readers of a node, new states that are looked for.
 _ROUNDS = 3
+_READERS = 64
+_SAMPLE = 256
 # How far from its even share a cut may be, as a part of all work, to cross less.
 _TOLERANCE = 0.1
 
@@ -86,15 +89,19 @@ def _settle(stages: _Stages, owners: list[int | None]) -> None:
     light = _LIGHT * sum(work(program.descriptor(number)) for number in stages.divided)
     kept = set(program.new_state)
 
+    def is_known(number: int) -> bool:
+        return len(edges.get(number, ())) <= _READERS
+
     def passed(number: int) -> int:
         takers = {owners[reader] for reader in edges.get(number, ())} - {owners[number]}
         return len(takers) * output_bytes(program.descriptor(number))
 
     for _ in range(_ROUNDS):
         for number in stages.divided:
-            if number in kept or work(program.descriptor(number)) > light:
+            if number in kept or work(program.descriptor(number)) > light or not is_known(number):
                 continue
             sources = [operand for operand in set(program.nodes[number].operands) if operand in edges]
+            sources = [operand for operand in sources if is_known(operand)]
             best, least = owners[number], sum(map(passed, (number, *sources)))
             for owner in sorted({owners[other] for other in (*sources, *edges.get(number, ()))} - {None, best}):
                 owners[number] = owner
@@ -115,6 +122,7 @@ class _Stages:
         """Whether every rank computes (or keeps) a node: it is small and so is all that it depends on."""
         program, fixed = self.program, independent_of_state(self.program)
         kept = dict.fromkeys(program.inputs(Source.STATE), True)
+        rounds = 0
         while True:
             found: list[bool] = []
             for number, node in enumerate(program.nodes):
@@ -123,7 +131,8 @@ class _Stages:
             renewed = {old: kept[old] and found[new] for old, new in zip(kept, program.new_state, strict=True)}
             if renewed == kept:
                 return found
-            kept = renewed
+            rounds += 1  # as many as there are states, where each depends on the next
+            kept = renewed if rounds < _ROUNDS else dict.fromkeys(kept, False)
 
     @cached_property
     def divided(self) -> list[int]:
@@ -165,11 +174,12 @@ class _Stages:
 
     @cached_property
     def _first_reads(self) -> dict[int, int]:
-        """For each parameter (a state tensor that at least half as many new states depend on as on any) the first node
-        that reads it."""
+        """For each parameter (a state tensor that at least half as many new states, of a sample, depend on as on any)
+        the first node that reads it."""
         program = self.program
         reach = [0] * len(program.nodes)
-        for position, number in enumerate(program.new_state):
+        sample = program.new_state[:: -(-len(program.new_state) // _SAMPLE)]
+        for position, number in enumerate(sample):
             reach[number] |= 1 << position
         first: dict[int, int] = {}
         for number in reversed(program.operations):

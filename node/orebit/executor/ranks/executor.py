@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from enum import Enum
 
@@ -64,10 +65,24 @@ class RanksExecutor:
         self._placement = split if isinstance(split, Placement) else PLACERS[split](program, ranks)
         if self._placement.ranks != ranks:
             raise ExecutionError(f"the placement is for {self._placement.ranks} ranks, but there are {ranks}")
+        self._agree(parameters)
         self._exchange = Exchange(self._placement, self._group)
         self._levels = levels_of(Schedule(self._placement), self._group.rank)
         self._executors = [self._executor(level, constants, parameters, factory) for level in self._levels]
         self._state: list[torch.Tensor | None] = []
+
+    def _agree(self, parameters: Sequence[Given]) -> None:
+        """Makes sure that all ranks divide the same program, of the same parameters, in the same way."""
+        placed = self._placement
+        told = hashlib.sha256(self.program.root + repr((placed.cuts, placed.axes, placed.owners)).encode())
+        for given in parameters:
+            told.update(torch.as_tensor(given).contiguous().numpy().tobytes())
+        mine = torch.frombuffer(bytearray(told.digest()), dtype=torch.uint8)
+        if any(not torch.equal(mine, other) for other in self._group.gather(mine, [len(mine)] * self._group.size)):
+            raise ExecutionError(
+                "the ranks were given different programs, parameters or splits, or run different versions of Orebit; "
+                "start all of them alike"
+            )
 
     def _executor(
         self, level: Level, constants: Sequence[Given], parameters: Sequence[Given], factory: Factory

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orebit.errors import ExecutionError
 from orebit.executor.ranks.placement import Placement, Read
 from orebit.executor.ranks.schedule import Schedule
 from orebit.numerics.types import DType
@@ -16,6 +17,9 @@ from orebit.program import expression as expressions
 from orebit.program import index_map as maps
 from orebit.program.descriptor import Descriptor, Kind, Operand, Source
 from orebit.program.graph import Header, Node, Program
+
+# How many times as large as the program all parts may be that are made of it.
+_MADE_ANEW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,27 @@ class Level:
 
 
 def levels_of(schedule: Schedule, rank: int) -> list[Level]:
-    """A rank's step, level by level."""
+    """A rank's step, level by level.
+
+    Raises:
+        ExecutionError: when too much would have to be made anew on every level.
+    """
     placement = schedule.placement
     transfers = schedule.transfers()
-    drafts = [_Draft(schedule, rank, level) for level in range(schedule.last + 1)]
+    own: list[list[int]] = [[] for _ in range(schedule.last + 1)]
+    for number in placement.program.operations:
+        if _stands(schedule, rank, number):
+            own[schedule.levels[number]].append(number)
+    drafts: list[_Draft] = []
+    left = _MADE_ANEW * len(placement.program.nodes)
+    for numbers in own:
+        drafts.append(_Draft(schedule, numbers))
+        left -= len(drafts[-1].nodes)
+        if left < 0:
+            raise ExecutionError(
+                "the parts of this program between exchanges would together be many times as large as the program; "
+                "run it with ranks = 1"
+            )
     last_use: dict[Key, int] = {}
     for level, draft in enumerate(drafts):
         last_use.update((key, level) for key in draft.imports)
@@ -62,7 +83,7 @@ def levels_of(schedule: Schedule, rank: int) -> list[Level]:
         last_use[Key(renewed.producer, renewed.exchanged)] = len(drafts)
     levels = []
     for level, draft in enumerate(drafts):
-        segment = draft.finish(wanted)
+        segment = draft.finish(rank, wanted)
         exchanged = tuple(transfers.get(level, ()))
         made = {Key(number, True) for number in exchanged} | set(segment.outputs if segment else ())
         ended = {key for key, last in last_use.items() if last == level} | {key for key in made if key not in last_use}
@@ -70,33 +91,34 @@ def levels_of(schedule: Schedule, rank: int) -> list[Level]:
     return levels
 
 
+def _stands(schedule: Schedule, rank: int, number: int) -> bool:
+    """Whether a rank makes a node on the node's own level, rather than wherever it is read."""
+    placement = schedule.placement
+    if not placement.runs(number, rank) or number in schedule.near:
+        return False
+    return not placement.fixed[number] or number in placement.program.new_state
+
+
 class _Draft:
     """The nodes of one level on one rank, before it is known which of them are needed elsewhere."""
 
-    def __init__(self, schedule: Schedule, rank: int, level: int) -> None:
+    def __init__(self, schedule: Schedule, own: Sequence[int]) -> None:
         self._schedule = schedule
         self._placement: Placement = schedule.placement
         self._program = schedule.program
-        self._rank = rank
-        self._own = {number for number in self._program.operations if self._stands(number, level)}
-        self._nodes: set[int] = set()
+        self._own = set(own)
+        self.nodes: set[int] = set()
         self.imports: dict[Key, None] = {}
         self._inputs: set[int] = set()
-        for number in sorted(self._own):
+        for number in own:
             self._take(number)
-
-    def _stands(self, number: int, level: int) -> bool:
-        placed, schedule = self._placement, self._schedule
-        if schedule.levels[number] != level or not placed.runs(number, self._rank) or number in schedule.near:
-            return False
-        return not placed.fixed[number] or number in self._program.new_state
 
     def _take(self, first: int) -> None:
         waiting = [first]
         while waiting:
             number = waiting.pop()
-            if number not in self._nodes:
-                self._nodes.add(number)
+            if number not in self.nodes:
+                self.nodes.add(number)
                 waiting += [read.producer for read in self._placement.reads[number] if self._makes(read)]
 
     def _makes(self, read: Read) -> bool:
@@ -112,12 +134,12 @@ class _Draft:
             self.imports[Key(producer, read.exchanged)] = None
         return False
 
-    def finish(self, wanted: set[Key]) -> Segment | None:
+    def finish(self, rank: int, wanted: set[Key]) -> Segment | None:
         """The segment, whose outputs are those of its values that are wanted; None if none is."""
         outputs = [number for number in sorted(self._own) if Key(number) in wanted]
         if not outputs:
             return None
-        return _assemble(self._placement, self._rank, self._nodes, tuple(self.imports), sorted(self._inputs), outputs)
+        return _assemble(self._placement, rank, self.nodes, tuple(self.imports), sorted(self._inputs), outputs)
 
 
 def _assemble(
