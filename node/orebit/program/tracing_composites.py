@@ -160,6 +160,21 @@ def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
     return constant
 
 
+def _set_item(tensor: torch.Tensor, key: Any, value: Any) -> None:
+    """An assignment by a mask of what is the same wherever the mask is, as a selection, whose gradients are selections
+    too."""
+    *before, mask = key if isinstance(key, tuple) else (key,)
+    whole = all(isinstance(index, slice) and index == slice(None) for index in before)
+    if isinstance(mask, torch.Tensor) and mask.dtype is torch.bool and whole:
+        after = tensor.dim() - len(before) - mask.dim()
+        alike = not isinstance(value, torch.Tensor) or value.dim() == 0 or (value.dim() <= after and not before)
+        if alike and after >= 0:
+            spread = mask.reshape([1] * len(before) + list(mask.shape) + [1] * after)
+            tensor.copy_(torch.where(spread, value, tensor).to(tensor.dtype))
+            return
+    tensor[key] = value
+
+
 REPLACED: dict[Any, Callable[..., Any]] = {
     functional.one_hot: _one_hot,
     functional.gaussian_nll_loss: _gaussian_nll_loss,
@@ -172,6 +187,7 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     torch.pdist: pdist,
     functional.affine_grid: affine_grid,
     torch.affine_grid_generator: affine_grid,
+    torch.Tensor.__setitem__: _set_item,
     torch.prod: _prod,
     torch.Tensor.prod: _prod,
     torch.cumprod: _cumprod,

@@ -7,7 +7,7 @@ is shorter, exacter, or its decomposition is wrong. Either way it is tested agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from orebit.program import tracing_antialias as antialias
 from orebit.program.tracing_composites import WrittenOut
+from orebit.program.tracing_methods import single_precision, written_methods
 from orebit.program.tracing_padding import CircularPadding
 from orebit.program.tracing_pooling import fractional_max_pool, fractional_max_pool_backward
 from orebit.program.tracing_strides import as_strided, as_strided_scatter
@@ -127,9 +128,14 @@ def _batch_norm(
 
 
 @contextmanager
-def plain_kernels() -> Iterator[None]:
+def plain_kernels(written_out: bool = True) -> Iterator[None]:
     """Vendor kernels, fused attention, evaluation fast paths and checks of values off: a trace must depend neither on
-    the machine nor on the data."""
+    the machine nor on the data. Numbers are f32: autocast and the scaling of losses are off.
+
+    Args:
+        written_out: also calls our compositions instead of functions that cannot be traced; without, torch's own, for
+            comparing the two.
+    """
     fast_path, vendor = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     torch._C._set_mkldnn_enabled(False)
@@ -137,7 +143,13 @@ def plain_kernels() -> Iterator[None]:
     # What distributions check about their arguments is read from tensors, and only ever raises.
     Distribution.set_default_validate_args(False)
     try:
-        with sdpa_kernel([SDPBackend.MATH]), CircularPadding(), WrittenOut():
+        with ExitStack() as modes:
+            modes.enter_context(sdpa_kernel([SDPBackend.MATH]))
+            modes.enter_context(single_precision())
+            if written_out:
+                modes.enter_context(written_methods())
+                modes.enter_context(CircularPadding())
+                modes.enter_context(WrittenOut())
             yield
     finally:
         Distribution.set_default_validate_args(validates)

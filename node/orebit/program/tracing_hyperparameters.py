@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from orebit.program.tracing_functions import traced_functions
 from orebit.program.tracing_scalars import ScalarTable, Setting
 
 # Written as integers, these still are numbers that a search may change.
@@ -41,7 +42,9 @@ def group_places(optimizers: Mapping[str, torch.optim.Optimizer]) -> Iterator[Pl
         for number, group in enumerate(optimizer.param_groups):
             prefix = (f"{name}." if name else "") + (f"group{number}." if number else "")
             for key in group:
-                if key not in ("params", "initial_lr"):
+                # A count in a tensor is state.
+                counts = key == "step" and isinstance(group[key], torch.Tensor)
+                if key not in ("params", "initial_lr") and not counts:
                     yield _entry(prefix + key, group, key, key in NUMERIC_KEYS)
 
 
@@ -134,7 +137,8 @@ def installed(places: list[Place], table: ScalarTable, scheduled: Mapping[str, f
     try:
         for place, setting in zip(places, before, strict=True):
             place.write(traced(place.name, setting, place.integers))
-        yield
+        with traced_functions():
+            yield
     finally:
         for place, setting in zip(places, before, strict=True):
             place.write(setting)

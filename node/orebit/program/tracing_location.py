@@ -16,14 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from orebit.errors import TraceError
 from orebit.program.tracing_randomness import SITE, Sites
 from orebit.program.tracing_reading import Origins
+from orebit.program.tracing_rewriting import NOTHING, has_mask, is_selection, recorded
 
 TORCH_FOLDER = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 META = "orebit_location"
 
-aten = torch.ops.aten
-# An overload whose name is a word of Python's cannot stand in the code that a graph is compiled to.
-RANDOM_FROM = getattr(aten.random_, "from")
 # Operations whose result, or whose result's shape, is known only when they run.
 DATA_DEPENDENT = {
     "aten._local_scalar_dense": "a tensor's value is read as a Python number (.item(), float(), bool(), if)",
@@ -63,9 +61,8 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
                 return func(*args, **(kwargs or {}))
         site = self.sites.number(func, args, kwargs or {})
         fx_traceback.current_meta["custom"] = {META: self.latest} | ({} if site is None else {SITE: site})
-        if func is RANDOM_FROM:
-            return args[0].copy_(torch.randint(args[1], args[2], args[0].shape))
-        return func(*args, **(kwargs or {}))
+        made = recorded(func, args, kwargs or {})
+        return func(*args, **(kwargs or {})) if made is NOTHING else made
 
     def _reads_constants(self, func: Any, args: tuple[Any, ...]) -> bool:
         """Whether an operation depends on data, but only on what is the same in every step.
@@ -74,7 +71,9 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
             TraceError: when the data differs from step to step.
         """
         reason = DATA_DEPENDENT.get(str(func)) or DATA_DEPENDENT.get(str(func).rsplit(".", 1)[0])
-        if reason is None and str(func).startswith(("aten.index.Tensor", "aten.index_put")) and _has_mask(args[1]):
+        if str(func).startswith("aten.index_put") and is_selection(args, {}):
+            return False
+        if reason is None and str(func).startswith(("aten.index.Tensor", "aten.index_put")) and has_mask(args[1]):
             reason = "the shape of a result depends on data (indexing by a mask)"
         if reason is None:
             return False
@@ -111,10 +110,6 @@ class LocationMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         owner = frame.f_locals.get("self")
         name = self._names.get(id(owner))
         return f", module '{name}' ({type(owner).__name__})" if name else ""
-
-
-def _has_mask(indices: Any) -> bool:
-    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
 def _tensors(args: Iterable[Any]) -> Iterator[torch.Tensor]:

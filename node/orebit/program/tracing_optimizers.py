@@ -6,18 +6,19 @@ it computes from it becomes a formula of the step (`tracing_scalars`), tabulated
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch.nn.utils import clip_grad
-from torch.optim import _muon, radam
+from torch.optim import _muon, asgd, radam, rprop
 
 from orebit.errors import TraceError
-from orebit.program.tracing_scalars import OPERATORS, Formula, TracedFloat, formula_of
+from orebit.program import tracing_updates as updates
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 VARIANTS = ("foreach", "fused", "capturable")
@@ -38,16 +39,21 @@ def refuse_unsuitable(optimizers: Optimizers) -> None:
 
 
 @contextmanager
-def plain_variants(optimizers: Optimizers) -> Iterator[None]:
-    """Vendor and grouped variants off, branches on the step written without, and no numbers below f32."""
+def plain_variants(optimizers: Optimizers, written_out: bool = True) -> Iterator[None]:
+    """Vendor and grouped variants off, no numbers below f32, and, where `written_out`, no branches on the step."""
     for optimizer in optimizers.values():
         for settings in [optimizer.defaults, *optimizer.param_groups]:
             settings.update({key: False for key in VARIANTS if key in settings})
     with ExitStack() as patches:
-        patches.enter_context(patch.object(_muon, "_zeropower_via_newtonschulz", _orthogonalised))
+        patches.enter_context(patch.object(_muon, "_zeropower_via_newtonschulz", updates.orthogonalised))
         for name in ("_has_foreach_support", "_device_has_foreach_support"):
             patches.enter_context(patch.object(clip_grad, name, lambda *_, **__: False))
-        patches.enter_context(patch.object(radam, "_single_tensor_radam", _radam))
+        if not written_out:
+            yield
+            return
+        patches.enter_context(patch.object(radam, "_single_tensor_radam", updates.radam))
+        patches.enter_context(patch.object(asgd, "_single_tensor_asgd", updates.asgd))
+        patches.enter_context(patch.object(rprop, "_single_tensor_rprop", updates.rprop))
         yield
 
 
@@ -71,39 +77,122 @@ def first_step(groups: Iterable[dict[str, Any]]) -> Iterator[None]:
         yield
 
 
+class _Noting(dict[str, Any]):
+    """A parameter's state that notes the value with which each of its tensors was put there first."""
+
+    def __init__(self, noted: Beginnings) -> None:
+        super().__init__()
+        self._noted = noted
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor) and key not in self:
+            self._noted.values[id(value)] = value.detach().clone()
+            if not self._noted.initialising:
+                self._noted.keys[id(value)] = key
+        super().__setitem__(key, value)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *others: Any, **named: Any) -> None:
+        for key, value in dict(*others, **named).items():
+            self[key] = value
+
+
 @dataclass
 class Beginnings:
-    """The values with which optimizers made their state tensors, by identity; what is not here begins at zero."""
+    """The values with which optimizers made their state tensors, by identity, and the keys of those that were not put
+    there by the method of torch's that initialises states."""
 
-    values: dict[int, torch.Tensor]
+    values: dict[int, torch.Tensor] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
+    initialising: bool = False
 
-    def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self.values.get(id(tensor), torch.zeros_like(tensor)).clone()
+    def of(self, tensor: torch.Tensor, model: Iterable[torch.Tensor]) -> torch.Tensor:
+        """What a state tensor starts from: what it was made with, unless that may come from data, else zero.
+
+        Args:
+            tensor: of a state.
+            model: the model's tensors as they were, with which a state may start.
+        """
+        start = self.values.get(id(tensor))
+        known = start is not None and (id(tensor) not in self.keys or self._is_constant(id(tensor), start, model))
+        return start.clone() if known and start is not None else torch.zeros_like(tensor)
+
+    def _is_constant(self, place: int, start: torch.Tensor, model: Iterable[torch.Tensor]) -> bool:
+        if any(start.shape == tensor.shape and torch.equal(start, tensor) for tensor in model):
+            return True
+        if not _is_uniform(start) or start.numel() > 1:
+            return _is_uniform(start)
+        alike = (self.values[other] for other, key in self.keys.items() if key == self.keys[place])
+        number = float(start.reshape(()))
+        return number.is_integer() or any(
+            other.numel() > 1 and _is_uniform(other) and float(other.reshape(-1)[0]) == number for other in alike
+        )
+
+
+def _is_uniform(tensor: torch.Tensor) -> bool:
+    return tensor.numel() > 0 and bool((tensor == tensor.reshape(-1)[0]).all())
 
 
 @contextmanager
 def beginnings(optimizers: Optimizers) -> Iterator[Beginnings]:
     """Watches optimizers as they make their state tensors."""
-    found = Beginnings({})
-
-    def watched(optimizer: torch.optim.Optimizer) -> Any:
-        original = optimizer._init_group  # type: ignore[attr-defined]  # torch's optimizers have it, the base has not
-
-        def initialise(group: Any, *arguments: Any, **named: Any) -> Any:
-            result = original(group, *arguments, **named)
-            for parameter in group["params"]:
-                for value in optimizer.state.get(parameter, {}).values():
-                    if isinstance(value, torch.Tensor) and id(value) not in found.values:
-                        found.values[id(value)] = value.detach().clone()
-            return result
-
-        return initialise
-
-    with ExitStack() as patches:
+    found = Beginnings()
+    with ExitStack() as watches:
         for optimizer in optimizers.values():
+            watches.enter_context(_noting(optimizer, found))
             if hasattr(optimizer, "_init_group"):
-                patches.enter_context(patch.object(optimizer, "_init_group", watched(optimizer)))
+                watches.enter_context(patch.object(optimizer, "_init_group", _watched(optimizer._init_group, found)))
         yield found
+
+
+def _watched(original: Callable[..., Any], found: Beginnings) -> Callable[..., Any]:
+    def initialise(*arguments: Any, **named: Any) -> Any:
+        found.initialising = True
+        try:
+            return original(*arguments, **named)
+        finally:
+            found.initialising = False
+
+    return initialise
+
+
+@contextmanager
+def _noting(optimizer: torch.optim.Optimizer, found: Beginnings) -> Iterator[None]:
+    state = optimizer.state
+    optimizer.state = defaultdict(lambda: _Noting(found), state)
+    try:
+        yield
+    finally:
+        state.clear()
+        state.update(optimizer.state)
+        optimizer.state = state
+
+
+@dataclass
+class Pins:
+    """Keeps an optimizer's state in the tensors where it was first: what takes the place of one is copied into it."""
+
+    tensors: dict[tuple[int, str], tuple[dict[str, Any], torch.Tensor]] = field(default_factory=dict)
+
+    def hold(self, optimizers: Optimizers) -> None:
+        """After every step."""
+        for entry in _entries(optimizers):
+            for key, value in entry.items():
+                if isinstance(value, torch.Tensor):
+                    held = self.tensors.setdefault((id(entry), key), (entry, value))[1]
+                    if held is not value and held.shape == value.shape and held.dtype is value.dtype:
+                        held.copy_(value.detach())
+                        entry[key] = held
+
+
+def _entries(optimizers: Optimizers) -> Iterator[dict[str, Any]]:
+    """The states of parameters."""
+    for optimizer in optimizers.values():
+        yield from (entry for entry in optimizer.state.values() if isinstance(entry, dict))
 
 
 def held_tensors(optimizers: Optimizers, names: Mapping[int, str]) -> dict[str, torch.Tensor]:
@@ -115,7 +204,15 @@ def held_tensors(optimizers: Optimizers, names: Mapping[int, str]) -> dict[str, 
     """
     found: dict[str, torch.Tensor] = {}
     for label, optimizer in optimizers.items():
+        for number, group in enumerate(optimizer.param_groups):
+            if isinstance(group.get("step"), torch.Tensor):
+                found[f"{label}.group{number}.step".lstrip(".")] = group["step"]
         for parameter, entry in optimizer.state.items():
+            if not isinstance(entry, dict):
+                raise TraceError(
+                    f"{type(optimizer).__name__} keeps '{parameter}' beside the states of its parameters, where a"
+                    " program cannot find it; keep it in a parameter's state, or take another optimizer"
+                )
             for key, value in entry.items():
                 if isinstance(value, torch.Tensor):
                     name = f"{names[id(parameter)]}.{key}"
@@ -124,77 +221,8 @@ def held_tensors(optimizers: Optimizers, names: Mapping[int, str]) -> dict[str, 
 
 
 def held_numbers(optimizers: Optimizers) -> list[tuple[dict[str, Any], str]]:
-    """Where optimizers keep Python numbers in their state: a dictionary and a key each."""
-    entries = [entry for optimizer in optimizers.values() for entry in optimizer.state.values()]
+    """Where optimizers keep Python numbers, in their state or beside the settings of a group: a dictionary and a key
+    each."""
+    entries = list(_entries(optimizers))
+    entries += [group for optimizer in optimizers.values() for group in optimizer.param_groups]
     return [(entry, key) for entry in entries for key, value in entry.items() if type(value) in (int, float)]
-
-
-def _rectification(step: float, beta: float) -> float:
-    """RAdam's variance rectification with Adam's second bias correction; 0 while the variance is intractable."""
-    longest = 2 / (1 - beta) - 1
-    length = longest - 2 * step * beta**step / (1 - beta**step)
-    if length <= 5:
-        return 0.0
-    ratio = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    return float((ratio * (1 - beta**step)) ** 0.5)
-
-
-OPERATORS["rectification"] = _rectification
-OPERATORS["warm-up"] = lambda step, beta: float(_rectification(step, beta) == 0)
-
-
-def _named(symbol: str, step: Any, beta: Any) -> Any:
-    """An operator of our own over traced numbers, or over plain ones."""
-    if not isinstance(step, TracedFloat):
-        return OPERATORS[symbol](step, beta)
-    operands = (formula_of(step), formula_of(beta))
-    text = f"{symbol}({operands[0].text}, {operands[1].text})"
-    formula = Formula(text, None, symbol, operands, changes=True, counts=True, reads=any(o.reads for o in operands))
-    # Any value does, as long as no other number has it.
-    value = float(step) * float(beta) / (7.0 if symbol == "warm-up" else 11.0)
-    return TracedFloat.make(value, formula, step.table)
-
-
-def _radam(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    exp_avgs: list[torch.Tensor],
-    exp_avg_sqs: list[torch.Tensor],
-    state_steps: list[torch.Tensor],
-    *,
-    beta1: Any,
-    beta2: Any,
-    lr: Any,
-    weight_decay: Any,
-    eps: Any,
-    decoupled_weight_decay: bool,
-    maximize: bool,
-    **_: Any,
-) -> None:
-    """torch.optim.radam, with the branch on the step as two factors of which one is zero."""
-    for param, given, mean, square, count in zip(params, grads, exp_avgs, exp_avg_sqs, state_steps, strict=True):
-        grad = -given if maximize else given
-        count += 1
-        step: Any = count.item()
-        if weight_decay != 0:
-            if decoupled_weight_decay:
-                param.mul_(1 - lr * weight_decay)
-            else:
-                grad = grad.add(param, alpha=weight_decay)
-        mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        adaptive = _named("rectification", step, beta2) / square.sqrt().add_(eps)
-        update = mean / (1 - beta1**step) * lr * (adaptive + _named("warm-up", step, beta2))
-        param.add_(update, alpha=-1.0)
-
-
-def _orthogonalised(grad: torch.Tensor, coefficients: tuple[Any, ...], steps: int, eps: Any) -> torch.Tensor:
-    """torch.optim.Muon's Newton-Schulz iteration, in f32 where torch takes bfloat16."""
-    a, b, c = coefficients
-    result = grad.T if grad.size(0) > grad.size(1) else grad
-    result = result / result.norm().clamp(min=eps)
-    for _ in range(steps):
-        gram = result @ result.T
-        update = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        result = torch.addmm(result, update, result, beta=a)
-    return result.T if grad.size(0) > grad.size(1) else result

@@ -7,6 +7,7 @@ formula made it: every leaf has a value of its own near the true one, with more 
 
 from __future__ import annotations
 
+import math
 import operator
 import struct
 from collections.abc import Callable, Mapping
@@ -29,6 +30,17 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "*": operator.mul,
     "/": operator.truediv,
     "**": operator.pow,
+    "%": operator.mod,
+    "//": operator.floordiv,
+    "negative": operator.neg,
+    "max": max,
+    "min": min,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "cos": math.cos,
+    "sin": math.sin,
+    "tanh": math.tanh,
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -36,6 +48,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+# What these make may be a literal's value, or that of one operand.
+STEPWISE = ("//", "max", "min")
+SPREAD = (0.6180339887498949, 0.7548776662466927)
 
 
 @dataclass(frozen=True)
@@ -96,17 +111,19 @@ class Formula:
 
     @classmethod
     def combined(cls, symbol: str, *operands: Formula) -> Formula:
-        """An operator applied; one operand is a change of sign."""
+        """An operator or a function applied."""
         texts = [operand.text for operand in operands]
-        text = f"-{texts[0]}" if len(texts) == 1 else f"({texts[0]} {symbol} {texts[1]})"
+        if symbol == "negative":
+            text = f"-{texts[0]}"
+        else:
+            text = f"{symbol}({', '.join(texts)})" if symbol[0].isalpha() else f"({texts[0]} {symbol} {texts[1]})"
         changes, counts, reads = (any(getattr(o, name) for o in operands) for name in ("changes", "counts", "reads"))
         return cls(text, None, symbol, operands, changes, counts, reads)
 
     def evaluate(self, moment: Moment) -> float:
         """Its value in float64; only for one that reads no tensor."""
         if self.operands:
-            values = [operand.evaluate(moment) for operand in self.operands]
-            return float(-values[0] if len(values) == 1 else OPERATORS[self.symbol](*values))
+            return float(OPERATORS[self.symbol](*(operand.evaluate(moment) for operand in self.operands)))
         if isinstance(self.leaf, Setting):
             return float(moment.settings[self.leaf.name])
         if isinstance(self.leaf, Clock):
@@ -181,10 +198,36 @@ class TracedFloat(float):
         return self
 
     def __neg__(self) -> float:
-        return TracedFloat.make(-float(self), Formula.combined("-", self.formula), self.table)
+        return applied("negative", self)
 
     def __abs__(self) -> float:
-        return -self if self < 0 else self
+        return applied("max", self, -self)
+
+    def __int__(self) -> int:
+        return int(self._fixed("int()"))
+
+    def __trunc__(self) -> int:
+        return math.trunc(self._fixed("trunc()"))
+
+    def __floor__(self) -> int:
+        return math.floor(self._fixed("floor()"))
+
+    def __ceil__(self) -> int:
+        return math.ceil(self._fixed("ceil()"))
+
+    def __round__(self, digits: Any = None) -> Any:
+        return round(self._fixed("round()"), digits)
+
+    def _fixed(self, what: str) -> float:
+        """Its true value, where that is one for all steps; hyper-parameters may then not become others."""
+        if self.formula.counts or self.formula.reads:
+            raise TraceError(
+                f"Python makes {self.formula.text} an integer by {what}, and it differs from step to step; keep it in a"
+                " tensor, or leave it out of the step"
+            )
+        value = self.formula.evaluate(Moment(self.table.settings, 0))
+        self.table.guards.append(Guard("==", self.formula, Formula.of_leaf(value), True))
+        return value
 
     def __bool__(self) -> bool:
         return bool(self != 0.0)
@@ -195,22 +238,20 @@ class TracedFloat(float):
 
 def _arithmetic(name: str, symbol: str) -> None:
     def forward(self: TracedFloat, other: object) -> object:
-        return _combine(symbol, self, other, self.table)
+        return _combine(symbol, self, other)
 
     def reflected(self: TracedFloat, other: object) -> object:
-        return _combine(symbol, other, self, self.table)
+        return _combine(symbol, other, self)
 
     setattr(TracedFloat, f"__{name}__", forward)
     setattr(TracedFloat, f"__r{name}__", reflected)
 
 
-def _combine(symbol: str, left: object, right: object, table: ScalarTable) -> object:
+def _combine(symbol: str, left: object, right: object) -> object:
     if not isinstance(left, float | int) or not isinstance(right, float | int):
         return NotImplemented
     number = OPERATORS[symbol](_plain(left), _plain(right))
-    if not isinstance(number, float):
-        return number
-    return TracedFloat.make(number, Formula.combined(symbol, formula_of(left), formula_of(right)), table)
+    return applied(symbol, left, right) if isinstance(number, float) else number
 
 
 def _comparison(name: str, symbol: str) -> None:
@@ -233,10 +274,26 @@ def _comparison(name: str, symbol: str) -> None:
     setattr(TracedFloat, f"__{name}__", compare)
 
 
-for _name, _symbol in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("pow", "**")):
+_ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "mod": "%", "floordiv": "//"}
+for _name, _symbol in _ARITHMETIC.items():
     _arithmetic(_name, _symbol)
 for _name, _symbol in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "=="), ("ne", "!=")):
     _comparison(_name, _symbol)
+
+
+def applied(symbol: str, *numbers: float | int) -> float:
+    """A function of OPERATORS applied to numbers of which one is traced, as a number that remembers it."""
+    table = next(number.table for number in numbers if isinstance(number, TracedFloat))
+    plain = [_plain(number) for number in numbers]
+    made = float(OPERATORS[symbol](*plain))
+    if symbol in STEPWISE:
+        # Any value does that no other number has.
+        made += (
+            (made or 1.0)
+            * SPACING
+            * (1 + math.fmod(sum(k * abs(number) for k, number in zip(SPREAD, plain, strict=False)), 1.0))
+        )
+    return TracedFloat.make(made, Formula.combined(symbol, *(formula_of(number) for number in numbers)), table)
 
 
 def formula_of(number: float | int) -> Formula:
@@ -245,7 +302,7 @@ def formula_of(number: float | int) -> Formula:
 
 
 def _plain(number: float | int) -> float | int:
-    return float(number) if isinstance(number, TracedFloat) else number
+    return float.__float__(number) if isinstance(number, TracedFloat) else number
 
 
 def _bits(number: float) -> bytes:

@@ -55,6 +55,8 @@ def _restored_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[None]:
         yield
     finally:
         for group, setting in zip(optimizer.param_groups, settings, strict=True):
+            for key in group.keys() - setting.keys() - {"params"}:
+                del group[key]
             group.update(setting)
         optimizer.defaults.clear()
         optimizer.defaults.update(defaults)

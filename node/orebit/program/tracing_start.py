@@ -61,14 +61,16 @@ def find_start(step: Traceable, batch: Batch) -> Start:
     python.append(kept(step.model, function))
     refuse_counters(python[0], python[1], step.source)
     tensors = step.tensors()
-    initial = {name: before[name] if name in before else begun.of(tensor) for name, tensor in tensors.items()}
+    initial = {
+        name: before[name] if name in before else begun.of(tensor, before.values()) for name, tensor in tensors.items()
+    }
     first = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     numbers = [(entry, key, entry[key]) for entry, key in held_numbers(step.optimizers)]
     run_eagerly(step, batch)
     python.append(kept(step.model, function))
     refuse_counters(python[1], python[2], step.source)
     clocks = _clocks(step, initial, first)
-    number_clocks = [_number_clock(entry, key, value) for entry, key, value in numbers]
+    number_clocks = [_number_clock(entry, key, value) for entry, key, value in numbers if entry[key] != value]
     _reset(step, tensors, initial, number_clocks)
     with first_step(undamped.values()):
         _run_again(step, batch, tensors, first, changed_tensors(python[0], python[2]))
@@ -140,7 +142,8 @@ def _clocks(
 
 def _number_clock(entry: dict[str, Any], key: str, first: float) -> NumberClock:
     stride = entry[key] - first
-    if first - stride:
+    # A sum of settings would be as regular, and wrong for others.
+    if first - stride or not float(stride).is_integer():
         raise TraceError(
             f"the optimizer keeps '{key}' as a Python number, which a program cannot carry unless it counts steps from"
             " 0; keep it in a tensor"

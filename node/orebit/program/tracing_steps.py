@@ -10,7 +10,7 @@ import torch
 
 from orebit.errors import TraceError
 from orebit.program.tracing_hyperparameters import Place, function_places, group_places
-from orebit.program.tracing_optimizers import held_tensors
+from orebit.program.tracing_optimizers import Pins, held_tensors
 from orebit.program.tracing_scalars import TracedFloat
 
 Batch = tuple[torch.Tensor, ...]
@@ -62,9 +62,12 @@ class TrainingStep:
         self.loss = loss
         self.optimizers: Mapping[str, torch.optim.Optimizer] = {"": optimizer}
         self.source = source
+        self._pins = Pins()
 
     def run(self, batch: Batch) -> list[torch.Tensor]:
-        return [self._run_user_step(batch)]
+        outputs = [self._run_user_step(batch)]
+        self._pins.hold(self.optimizers)
+        return outputs
 
     def _run_user_step(self, batch: Batch) -> torch.Tensor:
         (optimizer,) = self.optimizers.values()
@@ -105,6 +108,7 @@ class WrittenStep:
         self.model = model
         self.optimizers = optimizers
         self.source = source
+        self._pins = Pins()
         self.outputs: tuple[str, ...] = (LOSS,)
         self.keywords = {
             name: parameter.default
@@ -113,7 +117,9 @@ class WrittenStep:
         }
 
     def run(self, batch: Batch) -> list[torch.Tensor]:
-        return self._run_user_step(batch)
+        outputs = self._run_user_step(batch)
+        self._pins.hold(self.optimizers)
+        return outputs
 
     def _run_user_step(self, batch: Batch) -> list[torch.Tensor]:
         named = self._named(self.function(*batch, **self.keywords))

@@ -58,7 +58,8 @@ def refuse_counters(before: Kept, after: Kept, source: str) -> None:
             raise TraceError(
                 f"{name} is a Python number that changes while the step at {source} runs ({value!r} became"
                 f" {after[name][1]!r}), and a program has only tensors: make it a buffer"
-                " (register_buffer with a tensor, then add_(1)), or leave it out of the step"
+                " (register_buffer with a tensor, then add_(1)), leave it out of the step, or, where a schedule counts"
+                " with it, give the schedule as `scheduler`, a function of the step"
             )
 
 

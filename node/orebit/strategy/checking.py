@@ -98,7 +98,7 @@ def _stored(column: Column, parts: Sequence[torch.Tensor]) -> Array:
 
 
 def _by_torch(step: Traceable, batches: Sequence[Batch], schedule: Values, noise: float) -> dict[str, Array]:
-    with restored(step.model, step.optimizers), plain_variants(step.optimizers), plain_kernels(), quiet():
+    with restored(step.model, step.optimizers), plain_variants(step.optimizers, False), plain_kernels(False), quiet():
         if step.training is not None:
             step.model.train(step.training)
         step.model.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orebit.errors import ConfigError, TraceError
 from orebit.program.averaging import average_program
+from orebit.program.collecting import seldom_collecting
 from orebit.program.descriptor import Source
 from orebit.program.evaluation import Evaluation, trace_evaluation
 from orebit.program.graph import Program
@@ -41,7 +42,7 @@ class Training:
             differentiates, lets the optimizers step, and returns the loss, or losses by name. Floats that it takes by
             keyword with a default, closes over or reads from its module are hyper-parameters.
         optimizer: an optimizer over model.parameters(), or a function that makes one from parameters; for a `step`,
-            several by name or in a list.
+            several by name or in a list, or none where the step updates parameters itself.
         scheduler: torch.optim.lr_scheduler's, one or several, stepped after every step; or a function from the step's
             number over all rounds, from 0, to hyper-parameters by name. Those that a `step` steps itself are found.
         data: tensors (x, y), a TensorDataset, or a DataLoader over one.
@@ -60,9 +61,9 @@ class Training:
     """
 
     model: Any
-    optimizer: Any
     data: Any
     steps: int
+    optimizer: Any = None
     loss: Callable[..., torch.Tensor] | None = None
     step: Callable[..., Any] | None = None
     scheduler: Any = None
@@ -199,6 +200,7 @@ class TracedTraining:
         return self.evaluation.constants(dict(zip(self.state_names, state, strict=True)))
 
 
+@seldom_collecting()
 def trace_training(training: Training) -> TracedTraining:
     """Turns a Training into programs and tensors. The model and the optimizer are left as they were.
 
@@ -243,7 +245,8 @@ def trace_training(training: Training) -> TracedTraining:
 
 
 def _step(training: Training) -> TrainingStep | WrittenStep:
-    optimizers = as_optimizers(_optimizer(training), training.source)
+    alone = training.step is not None and training.optimizer is None
+    optimizers = {} if alone else as_optimizers(_optimizer(training), training.source)
     if training.step is not None:
         return WrittenStep(training.step, training.model, optimizers, training.source)
     if len(optimizers) > 1 or training.loss is None:
@@ -257,7 +260,7 @@ def _optimizer(training: Training) -> Any:
         return given
     try:
         return given(training.model.parameters())
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # whatever an optimizer of the user's raises
         raise ConfigError(f"the optimizer at {training.source} cannot be made: {error}") from error
 
 

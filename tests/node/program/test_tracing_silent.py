@@ -87,10 +87,10 @@ def test_indexing_by_a_mask_is_refused() -> None:
     assert "indexing by a mask" in refusal(lambda model, h: h * h[h > 0].mean())
 
 
-def test_assignment_by_a_mask_is_refused() -> None:
+def test_assignment_by_a_mask_of_as_many_values_is_refused() -> None:
     def clear(model: Model, h: torch.Tensor) -> torch.Tensor:
         h = h.clone()
-        h[h < 0] = 0
+        h[h < 0] = h.detach()[h < 0] * 0.1
         return h
 
     assert "indexing by a mask" in refusal(clear)

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from orebit.errors import TraceError
+from orebit.numerics import functions
 from orebit.numerics.types import DType
+from orebit.program.expression import Scalar
 from orebit.program.lowering.batches import rows_of
 from orebit.program.lowering.context import Lowering, Randomness
 from orebit.program.lowering.elementary import power
@@ -144,7 +146,9 @@ class Bindings:
         operands = [self._computed(operand, read) for operand in formula.operands]
         if formula.symbol == "**":
             return power(self._lowering, operands[0], operands[1])
-        return self._lowering.map(_GRAPH_OPERATORS[formula.symbol if len(operands) > 1 else "negative"], *operands)
+        if formula.symbol not in _GRAPH_OPERATORS:
+            raise TraceError(f"{formula.text} of a value that Python reads has no lowering; compute it with tensors")
+        return self._lowering.map(_GRAPH_OPERATORS[formula.symbol], *operands)
 
     def _constant(self, tensor: torch.Tensor) -> Tensor | Empty:
         if not tensor.numel():
@@ -159,12 +163,25 @@ class Bindings:
         return Tensor.of(value)
 
 
+def _greater(a: Scalar | float, b: Scalar | float, largest: bool) -> Scalar:
+    """Python's max and min: the first unless the second is beyond it."""
+    first, second = (b, a) if not isinstance(a, Scalar) else (a, b)
+    assert isinstance(first, Scalar)
+    return first.max(second) if largest else first.min(second)
+
+
 _GRAPH_OPERATORS: dict[str, Callable[..., Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
     "/": lambda a, b: a / b,
     "negative": lambda a: -a,
+    "max": lambda a, b: _greater(a, b, largest=True),
+    "min": lambda a, b: _greater(a, b, largest=False),
+    "sqrt": lambda a: a.sqrt(),
+    "exp": functions.exp,
+    "log": functions.log,
+    "tanh": functions.tanh,
 }
 
 

@@ -6,7 +6,6 @@ from math import prod
 
 import torch
 
-from orebit.errors import TraceError
 from orebit.numerics.types import DType
 from orebit.program import index_map as maps
 from orebit.program.expression import Scalar, identity
@@ -31,12 +30,8 @@ def _ordered(x: Scalar, dtype: DType) -> Scalar:
 
 
 def _keys(lowering: Lowering, a: Tensor, dim: int, descending: bool) -> Tensor:
-    """Value, then position: unique, so that any order of equal values is torch's stable one."""
-    if a.dtype is DType.I64:
-        raise TraceError(
-            "sorting int64 numbers has no lowering, since value and position share 64 bits; sort x.int(), or x.float()"
-            " where all are below 2^24"
-        )
+    """Value, then position: unique, so that any order of equal values is torch's stable one. Not for i64, whose numbers
+    leave no room for a position."""
 
     def key(x: Scalar) -> Scalar:
         order = _ordered(x, a.dtype)
@@ -93,7 +88,20 @@ def sort(lowering: Lowering, a: Tensor, dim: int = -1, descending: bool = False)
     if not a.shape:
         return a, lowering.full((), 0, DType.I64)
     dim = axis(dim, len(a.shape))
+    if a.dtype is DType.I64:
+        return _sorted_by_halves(lowering, a, dim, descending)
     return _values(lowering, a, _sorted_keys(lowering, _keys(lowering, a, dim, descending), dim), dim)
+
+
+def _sorted_by_halves(lowering: Lowering, a: Tensor, dim: int, descending: bool) -> tuple[Tensor, Tensor]:
+    """i64: by their low halves first, then by the high ones, which leaves equal ones in order."""
+    low = lowering.map(lambda x: (x & 0xFFFFFFFF) - (1 << 31), a, dtype=DType.I32)
+    high = lowering.map(lambda x: x >> 32, a, dtype=DType.I32)
+    first = sort(lowering, low, dim, descending)[1]
+    moved = elements(lowering, high, positions_along(lowering, first, a.shape, dim))
+    second = sort(lowering, moved, dim, descending)[1]
+    places = elements(lowering, first, positions_along(lowering, second, a.shape, dim))
+    return elements(lowering, a, positions_along(lowering, places, a.shape, dim)), places
 
 
 @lowers(aten.sort.stable)
@@ -109,6 +117,9 @@ def topk(
 ) -> tuple[Tensor, Tensor]:
     """A few by repeated maxima, many by sorting; of equal values the first."""
     dim = axis(dim, len(a.shape))
+    if a.dtype is DType.I64:
+        values, places = sort(lowering, a, dim, largest)
+        return values.narrow(dim, 0, 1, k), places.narrow(dim, 0, 1, k)
     keys = _keys(lowering, a, dim, largest)
     stages = (a.shape[dim] - 1).bit_length()
     if 3 * k > stages * (stages + 1) // 2:

@@ -245,3 +245,21 @@ def _joined_extreme(
         return n.eq(0).select(x, value)
 
     return lowering.map(joined, counts, made, a, dtype=a.dtype)
+
+
+@lowers(aten.histc.default)
+def histc(lowering: Lowering, a: Tensor, bins: int = 100, low: Argument = 0, high: Argument = 0) -> Tensor:
+    """How many lie in each of equal bins; the last holds its end too. Without limits they would depend on data."""
+    if isinstance(low, Tensor) or isinstance(high, Tensor) or low == high:
+        raise TraceError("a histogram takes its limits from the data; give min and max")
+    width = float(high) - float(low)
+
+    def place(x: Scalar) -> Scalar:
+        scaled = (x.to_f32() - float(low)) * float(bins) / width
+        nearest = scaled.to_i64()
+        bin_ = nearest - scaled.lt(nearest.to_f32())
+        return (x.to_f32().ge(float(low)) & x.to_f32().le(float(high))).select(bin_.min(bins - 1), -1)
+
+    flat = _flat(lowering, a)
+    places = lowering.map(place, flat, dtype=DType.I64)
+    return lowering.convert(sum_at(lowering, places, lowering.full(flat.shape, 1, DType.U8), bins), DType.F32)
