@@ -224,6 +224,15 @@ def test_uniform_magnitudes_at_full_scale_round_once(kernels: Kernels) -> None:
     assert same_bits(float_product(kernels, a, b, 15), expected_float_product(a, b, 15))
 
 
+@pytest.mark.parametrize("magnitude", [16383, 9400, 8190, 6680, 5800, 5780, 4720, 4090, 3340, 2890, 2050])
+def test_sums_as_large_as_the_norms_allow_are_exact(kernels: Kernels, magnitude: int) -> None:
+    """Equal digits make each chunk's sum its bound, whatever chunk the norms choose."""
+    signs = np.where(np.arange(1000) % 300 < 150, 1, -1)
+    a = np.full((1, 5, 1000), magnitude, dtype=np.int16)
+    b = (np.arange(1, 20)[None, :, None] % 2 * 2 - 1) * magnitude * signs
+    assert np.array_equal(integer_product(kernels, a, b.astype(np.int16), (16383, 16383)), exact(a, b))
+
+
 def test_a_bias_is_added_with_a_rounding_of_its_own(kernels: Kernels) -> None:
     rng = np.random.default_rng(10)
     a, b = hard_floats(rng, (1, 21, 64)), rng.standard_normal((1, 37, 64)).astype(np.float32)
