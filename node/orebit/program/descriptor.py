@@ -108,6 +108,14 @@ class Descriptor:
         """The iteration space: output axes, then reduction axes."""
         return self.shape + self.reduction
 
+    @property
+    def parts(self) -> int:
+        """What it costs to parse and to check: four an operand, two an instruction, one an axis of an index map and one
+        a coefficient."""
+        instructions = 0 if self.expression is None else len(self.expression.instructions)
+        axes = sum(len(operand.map.axes) for operand in self.operands)
+        return 4 * len(self.operands) + 2 * instructions + axes * (1 + len(self.space))
+
     @cached_property
     def encoded(self) -> bytes:
         """The canonical bytes, at most 4,096 in a valid program.
@@ -155,6 +163,7 @@ class Descriptor:
         else:
             descriptor = _read_body(reader, kind, dtype, shape)
         reader.done()
+        descriptor.__dict__["encoded"] = data  # there is one encoding, and it was just read
         return descriptor
 
 

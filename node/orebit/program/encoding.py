@@ -10,13 +10,16 @@ from orebit.errors import ProgramError
 from orebit.program import varint
 from orebit.program.check import refuse_invalid
 from orebit.program.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor
+from orebit.program.expression import MAX_OPERANDS
 from orebit.program.graph import HEADER_BYTES, Header, Node, Program
 
 MAX_PROGRAM_BYTES = 64 << 20
 MAX_NODES = 1 << 19
 MAX_DESCRIPTORS = 1 << 16
-# A parsed descriptor takes some twenty times its bytes of memory; distinct ones are few in honest programs.
 MAX_TABLE_BYTES = 8 << 20
+# What all distinct descriptors together may cost to parse and to check (`Descriptor.parts`), some microseconds each.
+# Honest programs cost little: an LSTM unrolled over a thousand steps sixty thousand.
+MAX_PARTS = 1 << 18
 
 
 def encode(program: Program) -> bytes:
@@ -42,7 +45,6 @@ def decode(data: bytes) -> Program:
     header = Header.decode(reader.take(HEADER_BYTES))
     descriptors = _read_descriptors(reader)
     nodes = _read_nodes(reader, header, descriptors)
-    reader.done()
     program = Program(header, descriptors, nodes)
     refuse_invalid(program)
     return program
@@ -60,7 +62,16 @@ def _read_descriptors(reader: varint.Reader) -> tuple[Descriptor, ...]:
             raise ProgramError(f"a program's distinct descriptors exceed {MAX_TABLE_BYTES} bytes in all; split it")
     if len(set(encoded)) != count:
         raise ProgramError("a descriptor stands twice in a program's table; encode it again")
-    return tuple(Descriptor.decode(data) for data in encoded)
+    decoded, parts = [], 0
+    for data in encoded:
+        decoded.append(Descriptor.decode(data))
+        parts += decoded[-1].parts
+        if parts > MAX_PARTS:
+            raise ProgramError(
+                f"a program's distinct descriptors have more than {MAX_PARTS} parts in all (four an operand, two an"
+                " instruction, one an axis and one a coefficient); split it"
+            )
+    return tuple(decoded)
 
 
 def _read_sized(reader: varint.Reader) -> bytes:
@@ -75,17 +86,27 @@ def _read_nodes(reader: varint.Reader, header: Header, descriptors: tuple[Descri
     if total > MAX_NODES or total > reader.left:
         raise ProgramError(f"a program of {total} nodes exceeds the limit of {MAX_NODES} or its own bytes")
     arity = [len(descriptor.operands) for descriptor in descriptors]
-    nodes = []
-    used = 0
+    nodes: list[Node] = []
+    numbers: list[int] = []
+    used = at = 0
     for number in range(total):
-        descriptor = reader.unsigned()
+        while len(numbers) - at <= MAX_OPERANDS and reader.left:
+            numbers, at = numbers[at:] + reader.unsigned_run(), 0
+        descriptor = numbers[at] if at < len(numbers) else reader.missing()
         if descriptor > used or descriptor >= len(descriptors):
             raise ProgramError(f"node {number} names a descriptor out of order; encode the program again")
         used += descriptor == used
-        operands = tuple(number - reader.unsigned() for _ in range(arity[descriptor]))
-        if any(not 0 <= operand < number for operand in operands):
+        end = at + 1 + arity[descriptor]
+        operands = tuple([number - back for back in numbers[at + 1 : end]])
+        if end > len(numbers):
+            reader.missing()
+        if operands and not 0 <= min(operands) <= max(operands) < number:
             raise ProgramError(f"node {number} reads a node that does not stand before it")
         nodes.append(Node(descriptor, operands))
+        at = end
     if used != len(descriptors):
         raise ProgramError("a program's table holds descriptors that no node names; encode it again")
+    left = reader.left + sum(len(varint.unsigned(value)) for value in numbers[at:])
+    if left:
+        raise ProgramError(f"{left} bytes follow the end of a program's part; encode it again")
     return tuple(nodes)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+import numpy as np
+
 from orebit.errors import ProgramError
 
 _LONGEST = 10
+_RUN = 1 << 15
 # What one byte below 0x80 stands for, signed.
 _ZIGZAG = tuple(value >> 1 if not value & 1 else -((value + 1) >> 1) for value in range(0x80))
 
@@ -73,6 +78,41 @@ class Reader:
                     break
                 return value
         raise ProgramError("an integer in the program is longer than 64 bits; encode it again")
+
+    def unsigned_run(self) -> list[int]:
+        """The next unsigned integers, some thousands; none at the end."""
+        data = np.frombuffer(self.data, np.uint8, min(self.left, _RUN), self.offset)
+        ends = np.flatnonzero(data < 0x80)
+        lengths = np.diff(ends, prepend=-1)
+        if not ends.size or lengths.max() >= _LONGEST or (data[ends[lengths > 1]] == 0).any():
+            return self._unsigned_one_by_one(data.size)
+        starts = ends - lengths + 1
+        values = (data[starts] & 0x7F).astype(np.uint64)
+        for place in range(1, int(lengths.max())):
+            longer = np.flatnonzero(lengths > place)
+            values[longer] |= (data[starts[longer] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
+        self.offset += int(ends[-1]) + 1
+        return [int(value) for value in values.tolist()]
+
+    def _unsigned_one_by_one(self, count: int) -> list[int]:
+        """Up to `count` unsigned integers, as many as are well formed; raises for the first if that is not."""
+        found: list[int] = []
+        while self.left and len(found) < count:
+            start = self.offset
+            try:
+                found.append(self.unsigned())
+            except ProgramError:
+                if not found:
+                    raise
+                self.offset = start
+                break
+        return found
+
+    def missing(self) -> NoReturn:
+        """Raises:
+        ProgramError: since what should be here is not.
+        """
+        raise ProgramError("the program's bytes end too early; fetch the program again")
 
     def signed(self) -> int:
         value = self.unsigned()

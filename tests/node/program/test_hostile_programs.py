@@ -19,7 +19,8 @@ from building import chain, mixed
 from hostile import File, Token, tokenise
 
 from orebit.errors import ProgramError
-from orebit.program.encoding import MAX_TABLE_BYTES
+from orebit.program.descriptor import MAX_DESCRIPTOR_BYTES
+from orebit.program.encoding import MAX_DESCRIPTORS, MAX_PARTS, MAX_TABLE_BYTES
 from orebit.program.graph import Program
 
 LONG = os.environ.get("OREBIT_LONG_TESTS") == "1"
@@ -122,7 +123,43 @@ def test_the_densest_files_take_memory_in_proportion(coefficient: bytes) -> None
         Program.decode(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 24 * len(data)  # hence below 200 MiB for the largest table, which is MAX_TABLE_BYTES
+    assert peak < 24 * len(data)
+
+
+def filled(descriptor: Callable[[int], bytes]) -> bytes:
+    """The header and the largest table of such descriptors."""
+    table, size = [], 0
+    while size < MAX_TABLE_BYTES - MAX_DESCRIPTOR_BYTES and len(table) < MAX_DESCRIPTORS:
+        data = descriptor(len(table))
+        table.append(len(data).to_bytes(2, "little") + data)
+        size += len(table[-1])
+    return mixed().encode()[:24] + len(table).to_bytes(4, "little") + b"".join(table)
+
+
+def constant(number: int) -> bytes:
+    return b"\x02" + Token("i64", "varint", number).encode()
+
+
+DENSE: dict[str, Callable[[int], bytes]] = {
+    "operands": lambda n: bytes([MAP, 6, 0, 32]) + bytes([5, 0, 0]) * 32 + constant(n),
+    "instructions": lambda n: bytes([MAP, 6, 0, 1, 6, 0, 0]) + constant(n) + bytes([0x33, 1]) * 2000,
+    "coefficients": lambda n: (
+        bytes([MAP, 6, 8])
+        + b"\x01" * 8
+        + bytes([20])
+        + (bytes([5, 8]) + b"\x01" * 8 + (b"\x80\x04" * 9 + b"\x00") * 8 + b"\x00") * 20
+        + constant(n)
+    ),
+}
+
+
+@pytest.mark.parametrize("dense", DENSE)
+def test_the_largest_tables_are_refused_quickly_and_in_little_memory(dense: str) -> None:
+    data = filled(DENSE[dense])
+    started = time.process_time()
+    with pytest.raises(ProgramError, match=f"more than {MAX_PARTS} parts"):
+        Program.decode(data)
+    assert time.process_time() - started < 2 * SLOWEST  # on a busy machine; half a second on an idle one
 
 
 def test_tables_beyond_the_limit_are_refused_before_they_are_read() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from orebit.errors import ProgramError
@@ -124,6 +125,7 @@ class Tensor:
         return Tensor(self.value, self.source, axes, shape)
 
 
+@lru_cache(4096)
 def _unit_axes(shape: tuple[int, ...]) -> tuple[AxisMap, ...]:
     # An axis of extent 1 has coefficient 0 everywhere, so that equal views are equal maps.
     return maps.select_axes(len(shape), [None if extent == 1 else k for k, extent in enumerate(shape)]).axes
