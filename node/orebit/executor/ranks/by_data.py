@@ -4,6 +4,11 @@ As in GSPMD (Xu et al., "GSPMD: General and Scalable Parallelization for ML Comp
 cut axis is followed from the nodes that make it to their readers. A reader that only needs its own part of what it
 reads has a part too; if its cut axis is one that it reduces, a partial result, completed between the ranks. A reader
 that needs more gets the whole. Sums are integer sums here, so the order in which ranks add them is free.
+
+A product over the batch (a weight's gradient) may be larger than what it is made of. Then each rank gets the whole of
+the latter and computes some rows of the product and of what is made of them, down to the new weights, which are put
+together; state that only such rows read (momenta) is kept in parts. As in Xu et al., "Automatic Cross-Replica Sharding
+of Weight Update in Data-Parallel Training", arXiv:2004.13336.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from orebit.executor.ranks.cost import BYTE, EXCHANGE, output_bytes, work
 from orebit.executor.ranks.cuts import Cuts, period_of
 from orebit.executor.ranks.localise import can_cut, is_partial, own_axis
 from orebit.executor.ranks.placement import Placement
-from orebit.program.descriptor import Descriptor, Kind
+from orebit.program.descriptor import Descriptor, Kind, Source
 from orebit.program.graph import Program
 
 # Extents that are tried as the batch's.
@@ -80,8 +85,12 @@ class _Propagation:
     _periods: list[int | None] = field(default_factory=list)
     _depths: list[int] = field(default_factory=list)
     _wholes: set[int] = field(default_factory=set)
+    _readers: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for number, node in enumerate(self.program.nodes):
+            for position, operand in enumerate(node.operands):
+                self._readers.setdefault(operand, []).append((number, position))
         for number in range(len(self.program.nodes)):
             descriptor = self.program.descriptor(number)
             axis = None if descriptor.kind is Kind.INPUT or self.fixed[number] else self._choose(number, descriptor)
@@ -89,8 +98,11 @@ class _Propagation:
             cut = axis is not None and axis < len(descriptor.shape)
             self._periods.append(period_of(descriptor.shape, axis) if axis is not None and cut else None)
             self._count(number, descriptor, axis)
-        for number in self.program.new_state:
-            self._exchange(number)
+        self._cut_before()
+        self._keep_parts()
+        for old, new in zip(self.program.inputs(Source.STATE), self.program.new_state, strict=True):
+            if self._axes[old] is None:
+                self._exchange(new)
         self.cost += EXCHANGE * max(self._depths)
 
     def placement(self) -> Placement:
@@ -109,9 +121,69 @@ class _Propagation:
                 if can_cut(descriptor, axis, self.cuts) and self._own(descriptor, position, period, axis):
                     weights[axis] = weights.get(axis, 0) + output_bytes(self.program.descriptor(producer))
         if weights:
-            return max(weights, key=lambda axis: (weights[axis], -axis))
+            best = max(weights, key=lambda axis: (weights[axis], -axis))
+            rows = self._rows(number, descriptor) if is_partial(descriptor, best) else None
+            return best if rows is None else rows
         starts = not split and begins(self.program, number, self.fixed)
         return 0 if starts and descriptor.shape[0] == self.cuts.extent else None
+
+    def _rows(self, number: int, descriptor: Descriptor) -> int | None:
+        """The output axis along which a product is better cut than along the one that it reduces: where its operands'
+        sources and what is made of it, in f32, are less to exchange than its partial sums."""
+        if descriptor.kind is not Kind.DOT or not descriptor.shape or not can_cut(descriptor, 0, self.cuts):
+            return None
+        quantised = [node for node in set(self.program.nodes[number].operands) if self._is_quantised_for_one(node)]
+        sources = {source for node in quantised for source in self.program.nodes[node].operands}
+        sources |= set(self.program.nodes[number].operands) - set(quantised)
+        gathered = [node for node in sources if self._periods[node] is not None and node not in self._wholes]
+        completed = 2 * output_bytes(descriptor)
+        put_together = output_bytes(descriptor) // 2
+        if sum(output_bytes(self.program.descriptor(node)) for node in gathered) + put_together >= completed:
+            return None
+        for node in quantised:
+            self._make_whole(node)
+        return 0
+
+    def _is_quantised_for_one(self, number: int) -> bool:
+        """Whether a node makes narrow integers, for one reader."""
+        descriptor = self.program.descriptor(number)
+        narrow = descriptor.kind is Kind.MAP and not descriptor.dtype.is_float and descriptor.dtype.size <= 2
+        return narrow and len(self._readers[number]) == 1 and self._periods[number] is not None
+
+    def _make_whole(self, number: int) -> None:
+        """Has every rank compute all of a node after all, since its range is known only where it is made."""
+        ranks = self.cuts.ranks
+        self.cost += work(self.program.descriptor(number)) * (ranks - 1) / ranks
+        self._axes[number] = self._periods[number] = None
+        operands = self.program.nodes[number].operands
+        self._depths[number] = max(self._depths[operand] + self._exchange(operand) for operand in operands)
+
+    def _cut_before(self) -> None:
+        """Cuts maps that every rank computes whole although nobody reads more than a part of its own: a momentum times
+        its decay."""
+        for number in reversed(self.program.operations):
+            descriptor = self.program.descriptor(number)
+            if self._axes[number] is None and descriptor.kind is Kind.MAP and not self.fixed[number]:
+                axes = (axis for axis in range(len(descriptor.shape)) if can_cut(descriptor, axis, self.cuts))
+                axis = next((axis for axis in axes if self._suffices(number, period_of(descriptor.shape, axis))), None)
+                if axis is not None:
+                    self._axes[number], self._periods[number] = axis, period_of(descriptor.shape, axis)
+                    self.cost -= work(descriptor) * (self.cuts.ranks - 1) / self.cuts.ranks
+
+    def _suffices(self, number: int, period: int) -> bool:
+        """Whether no reader, and there is one, reads more than its own part of a node that has this period."""
+        readers = [(reader, position, self._axes[reader]) for reader, position in self._readers.get(number, ())]
+        return bool(readers) and all(
+            axis is not None and self._own(self.program.descriptor(reader), position, period, axis)
+            for reader, position, axis in readers
+        )
+
+    def _keep_parts(self) -> None:
+        """Keeps a state in parts if it is made in parts and nothing reads more than its own."""
+        for old, new in zip(self.program.inputs(Source.STATE), self.program.new_state, strict=True):
+            period = self._periods[new]
+            if period is not None and self._suffices(old, period):
+                self._axes[old] = self._axes[new]
 
     def _own(self, descriptor: Descriptor, position: int, period: int, axis: int) -> bool:
         return own_axis(descriptor, position, period, axis, self.cuts) is not None
