@@ -16,6 +16,7 @@ from orebit.errors import ExecutionError
 from orebit.executor.conformance import Factory
 from orebit.executor.memory import independent_of_state
 from orebit.executor.ranks import RanksExecutor, Split
+from orebit.executor.ranks.cuts import Cuts
 from orebit.executor.ranks.executor import PLACERS
 from orebit.executor.ranks.placement import Placement
 from orebit.executor.ranks.schedule import Schedule
@@ -23,8 +24,9 @@ from orebit.executor.ranks.segments import levels_of
 from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.storage import Given
 from orebit.numerics.types import DType
+from orebit.program import index_map as maps
 from orebit.program.builder import Builder
-from orebit.program.descriptor import Source
+from orebit.program.descriptor import Kind, Source
 from orebit.program.expression import ExpressionBuilder
 from orebit.program.graph import Program
 
@@ -119,6 +121,39 @@ def test_parts_of_a_program_run_on_other_executors(
         for placement in (random_cut(made.program, 2, seed), random_owners(made.program, 2, seed)):
             if placement is not None:
                 assert together(made.program, inputs, placement, factory) == [wanted] * 2, seed
+
+
+def reduction(kind: Kind) -> Program:
+    """A row's maximum or sum as new state."""
+    dtype = DType.F32 if kind is Kind.MAX else DType.I64
+    builder = Builder()
+    rows, _ = builder.state(dtype, (6, 4)), builder.state(dtype, (6,))
+    view = rows.view(maps.identity(2))
+    reduced = builder.max(view, (6,), (4,)) if kind is Kind.MAX else builder.sum(view, (6,), (4,))
+    return builder.finish([rows, reduced])
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("kind", [Kind.MAX, Kind.SUM])
+def test_partial_results_are_completed_in_the_order_and_the_range_of_their_type(kind: Kind, ranks: int) -> None:
+    """Zeros of both signs, negative numbers only, infinities, NaN; sums that wrap."""
+    program = reduction(kind)
+    nan, infinity, least, greatest = float("nan"), float("inf"), -(1 << 63), (1 << 63) - 1
+    values = {
+        Kind.MAX: np.array(
+            [[-0.0, 0, -0.0, -0.0], [-1, -2, -3, -4], [-4, -3, -2, -1e-45], [nan, 1, 2, infinity], [-infinity] * 4]
+            + [[1, -5, 3, 2]],
+            np.float32,
+        ),
+        Kind.SUM: np.array(
+            [[greatest] * 4, [least] * 4, [greatest, 1, 0, 0], [least, -1, 5, 0], [0] * 4, [1, 2, 3, 4]]
+        ),
+    }[kind]
+    inputs = {Source.STATE: [values, values[:, 0].copy()], Source.CONSTANT: [], Source.PARAMETER: []}
+    axes: list[int | None] = [1 if program.descriptor(n).kind is kind else None for n in range(len(program.nodes))]
+    assert axes.count(1) == 1
+    placement = Placement(program, ranks, Cuts(4, ranks), axes, [None] * len(axes))
+    assert together(program, inputs, placement) == [alone(program, inputs)] * ranks
 
 
 def test_ranks_that_were_given_other_things_refuse_to_start() -> None:

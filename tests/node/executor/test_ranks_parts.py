@@ -152,6 +152,15 @@ def test_a_part_that_reads_beyond_its_own_gets_the_whole() -> None:
         assert own_axis(Descriptor(Kind.MAX, DType.I64, (4,), (), (operand,)), 0, extent, 0, cuts) == 0, axis
 
 
+def test_rows_that_are_looked_up_are_needed_whole() -> None:
+    index = Operand(DType.I64, (4,), IndexMap((AxisMap(0, (1,)),)))
+    rows = Operand(DType.I64, (4, 4), IndexMap((AxisMap(0, (1,)),)))
+    descriptor = Descriptor(Kind.GATHER, DType.I64, (4,), (), (index, rows))
+    cuts = Cuts(4, 2)
+    assert own_axis(descriptor, 1, period_of(rows.shape, 0), 0, cuts) is None
+    assert own_axis(descriptor, 1, period_of(rows.shape, 1), 0, cuts) == 1
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 def test_cuts_divide_every_axis_that_they_fit_in_the_same_proportions(ranks: int) -> None:
     for extent in range(ranks, 13):
