@@ -15,7 +15,7 @@ from orebit.executor.fused.contraction_reads import Positions, positions
 # What one part packs for itself, at most; contraction.c keeps this much on the stack.
 SCRATCH = 512 << 10
 # A block of packed rows that stays in the second-level cache while columns pass by, and one of columns.
-ROW_BLOCK = 256 << 10
+ROW_BLOCK = 128 << 10
 COLUMN_BLOCK = 192 << 10
 # Fewer parts than this leave threads idle.
 LEAST_PARTS = 16

@@ -117,7 +117,7 @@ static void copy_pairs(const struct contraction_side *side, const struct lanes *
 #endif
 
 /* How the panels of a side are read. */
-enum way { SINGLY, BY_PAIRS, BY_DEPTH, BY_LANES };
+enum way { SINGLY, GATHERED, BY_PAIRS, BY_DEPTH, BY_LANES };
 
 static enum way way_of(const struct contraction_side *side) {
     if (side->paired && side->panel >= RUN) return BY_PAIRS;
@@ -126,6 +126,7 @@ static enum way way_of(const struct contraction_side *side) {
     if (side->depth_runs != NULL) return BY_DEPTH;
     const bool loads = side->panel >= RUN || side->type == TYPE_F32 || side->type == TYPE_I16;
     if (side->lane_runs != NULL && side->panel % 4 == 0 && loads) return BY_LANES;
+    if (side->type == TYPE_F32 && side->panel % 4 == 0) return GATHERED;
 #endif
     return SINGLY;
 }
@@ -162,6 +163,10 @@ static bool pack_panel(const struct contraction_side *side, enum way way, const 
         return false;
     }
 #if OREBIT_X86
+    if (way == GATHERED) {
+        pack_gathered(side, lanes, from, to, panel);
+        return false;
+    }
     if (copies(side, lanes)) {
         copy_panel(side, lanes, from, to, panel, norms);
         return true;

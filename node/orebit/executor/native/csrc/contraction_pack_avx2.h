@@ -230,6 +230,34 @@ AVX2 static void pack_by_depth(const struct contraction_side *side, const struct
     pack_singly(side, lanes, whole, lanes->count, from, to, origin, panel);
 }
 
+/* A panel of floats that lie anywhere. */
+AVX2 static void pack_gathered(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
+                               int16_t *panel) {
+    const __m256 limit = _mm256_set1_ps(lanes->limit), zero = _mm256_setzero_ps();
+    const float *source = side->source;
+    for (int64_t l = 0; l < lanes->count; l += RUN) {
+        const __m256i left = _mm256_set1_epi32((int)(lanes->count - l));
+        const __m256i mask = _mm256_cmpgt_epi32(left, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        const __m256 some = _mm256_castsi256_ps(mask), scale = _mm256_maskload_ps(lanes->scale + l, mask);
+        int32_t first[RUN] = {0};
+        for (int64_t i = 0; i < RUN && l + i < lanes->count; i++) first[i] = (int32_t)lanes->start[l + i];
+        const __m256i start = _mm256_loadu_si256((const void *)first);
+        for (int64_t k = from; k < to; k += 2) {
+            const float *low = source + side->depth_offsets[k];
+            const __m256i x = quantise_eight(_mm256_mask_i32gather_ps(zero, low, start, some, 4), scale, limit);
+            __m256i y = _mm256_setzero_si256();
+            if (k + 1 < to) {
+                const float *high = source + side->depth_offsets[k + 1];
+                y = quantise_eight(_mm256_mask_i32gather_ps(zero, high, start, some, 4), scale, limit);
+            }
+            const __m256i pairs = _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA);
+            int16_t *at = panel + (k - from) * side->panel + 2 * l;
+            if (side->panel >= RUN) _mm256_storeu_si256((void *)at, pairs);
+            else _mm_storeu_si128((void *)at, _mm256_castsi256_si128(pairs));
+        }
+    }
+}
+
 /* A panel of 16 lanes in two runs of pairs that lie side by side, copied whole, with its norms. */
 AVX2 static void copy_panel(const struct contraction_side *side, const struct lanes *lanes, int64_t from, int64_t to,
                             int16_t *panel, float *norms) {
