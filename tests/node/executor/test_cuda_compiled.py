@@ -10,12 +10,13 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from cuda_cases import larger, product_cases, region
+from cuda_cases import larger, library_cases, product_cases, region
 from emulated_cuda import kernels_of
 
 from orebit.errors import ExecutionError
-from orebit.executor.cuda import digits
+from orebit.executor.cuda import digits, library
 from orebit.executor.cuda.capability import Capability
+from orebit.executor.cuda.library import Arithmetic
 from orebit.executor.cuda.nvrtc import Nvrtc, nvrtc
 from orebit.executor.cuda.source import source_of
 from orebit.executor.standard import standard_programs
@@ -40,7 +41,8 @@ def compiler_for(capability: Capability) -> Nvrtc:
 @cache
 def programs() -> list[Program]:
     made = [make(seed).program for make in (larger, region) for seed in range(80_000, 80_004)]
-    return [*made, *(program for _, program, _ in standard_programs()), *(case[1] for case in product_cases(False))]
+    products = [*standard_programs(), *product_cases(False), *(c for kind in Arithmetic for c in library_cases(kind))]
+    return [*made, *(program for _, program, _ in products)]
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -49,6 +51,7 @@ def test_kernels_compile_and_every_float_operation_rounds_on_its_own(
 ) -> None:
     compiler = compiler_for(capability)
     monkeypatch.setattr(digits, "LEAST_TERMS", 0)
+    monkeypatch.setattr(library, "LEAST_TERMS", 0)
     source = source_of(kernel for program in programs() for kernel in kernels_of(program, capability))
     assert compiler.cubin(source, capability).startswith(b"\x7fELF")
     text = compiler.ptx(source, capability)

@@ -19,7 +19,7 @@ from emulated_cuda import HOPPER, VOLTA, EmulatedGpu, kernels_of, needs_compiler
 
 from orebit.errors import ExecutionError
 from orebit.executor.conformance import run_conformance, run_programs
-from orebit.executor.cuda import CudaExecutor, digits, library
+from orebit.executor.cuda import CudaExecutor, cut_regions, digits, library
 from orebit.executor.cuda.digits import DEPTH, REACHES, Product, digits_of
 from orebit.executor.cuda.plan import Planner
 from orebit.executor.reference import ReferenceExecutor
@@ -40,12 +40,17 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_random_programs_have_the_reference_bits(backwards: bool) -> None:
+def test_random_programs_have_the_reference_bits(backwards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backwards, with every walk that can be cut cut into parts."""
+    if backwards:
+        monkeypatch.setattr(cut_regions, "LEAST_STEPS", 1)
     device = EmulatedGpu(backwards=backwards)
     first = 70_000 + COUNT * backwards
     seeds = [(make, seed) for make in (small, larger, region) for seed in range(first, first + COUNT)]
     programs = [make(seed) for make, seed in seeds]
     device.prepare(made.program for made in programs)
+    kernels = [kernel for made in programs for kernel in kernels_of(made.program, HOPPER)]
+    assert any(kernel.grid[1] > 1 for kernel in kernels) == backwards
     for (make, seed), made in zip(seeds, programs, strict=True):
         found = difference(partial(CudaExecutor, device=device), made.program, inputs_of(made))
         assert found is None, f"{make.__name__} {seed}"

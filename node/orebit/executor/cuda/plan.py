@@ -12,6 +12,7 @@ from math import prod
 
 from orebit.executor.cuda import library, packing, product, scatter
 from orebit.executor.cuda.capability import Capability
+from orebit.executor.cuda.cut_regions import RegionWork, region_work
 from orebit.executor.cuda.digits import Product, product_of
 from orebit.executor.cuda.kernel import Argument, Kernel, Launch, pointwise
 from orebit.executor.cuda.regions import region_kernel
@@ -64,6 +65,7 @@ class Planner:
         self.around = Surroundings(program)
         self._capability = capability
         self._kernels: dict[object, Kernel] = {}
+        self._regions: dict[Region, RegionWork] = {}
         self._products: dict[int, _Made] = {}
         self._absorbed: set[int] = set()
 
@@ -129,9 +131,11 @@ class Planner:
 
     def _region_stage(self, builder: RegionBuilder, stored: Sequence[int]) -> Stage:
         region = builder.region().collapsed()
-        kernel = self._once(region, lambda: region_kernel(region))
+        if region not in self._regions:
+            self._regions[region] = region_work(region)
+        work = self._regions[region]
         read = tuple(node for node in builder.slots if node not in stored)
-        return Stage(tuple(stored), read, (Launch(kernel, _nodes(builder.slots)),))
+        return Stage(tuple(stored), read, work.launches(_nodes(builder.slots)), work.workspace)
 
     def _alone(self, number: int) -> Stage:
         node, descriptor = self.program.nodes[number], self.program.descriptor(number)

@@ -47,6 +47,9 @@ def elementwise_kernel(region: Region) -> Kernel:
 class ReductionCode(Body):
     """Generates the kernel of a region with reduced axes."""
 
+    # Parts that each walk is cut into, along the grid.
+    parts = 1
+
     def __init__(self, region: Region) -> None:
         super().__init__(region)
         self.kept = [k for k, reduced in enumerate(region.reduced) if not reduced]
@@ -96,9 +99,10 @@ class ReductionCode(Body):
             self.stage = stage
             self._store_units(scope)
             self._pass(scope, kind)
+        self._hand_over(scope)
         if self._shared:
             scope.lines.insert(0, f"__shared__ u64 shared_words[{self._shared}][{self._words}];")
-        grid = (blocks(self.units, self.side_by_side), 1, 1)
+        grid = (blocks(self.units, self.side_by_side), self.parts, 1)
         together = self.team > 1
         return make(self.parameters(), scope.lines, grid, self.block, together)
 
@@ -131,13 +135,21 @@ class ReductionCode(Body):
             inner.add(f"t{number} = {self._joined(number, f't{number}', term)};")
         for step in stores:
             self.store(inner, step)
+        first, end = self._span(scope, kind)
         scope.add(
-            f"for ({kind} walk = live ? member : {self.steps}; walk < {self.steps}; walk += {self.team}) {{",
+            f"for ({kind} walk = live ? {first} : {end}; walk < {end}; walk += {self.team}) {{",
             *("  " + line for line in inner.lines),
             "}",
         )
         if reductions:
             self._join_team(scope, reductions)
+
+    def _span(self, scope: Scope, kind: str) -> tuple[str, str]:
+        """Where a member's walk begins, and where it ends."""
+        return "member", str(self.steps)
+
+    def _hand_over(self, scope: Scope) -> None:
+        """What is left to do after the passes."""
 
     # Reductions
 
