@@ -32,6 +32,10 @@ class ExecutionError(OrebitError):
     """A shard cannot be executed here."""
 
 
+class TooMuchCode(ExecutionError):
+    """A program's kernels are more than a compiler should be given; the reference executor needs none."""
+
+
 class ExecutionStopped(ExecutionError):
     """A shard was asked to stop between two steps."""
 

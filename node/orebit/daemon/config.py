@@ -52,6 +52,8 @@ class Limits(_Section):
     steps: int = Field(default=1_000_000, ge=1)
     # Positions of all iteration spaces of one step: what a step costs, known without executing it.
     step_operations: int = Field(default=1 << 36, ge=1)
+    # Seconds in which a program must be prepared and a few of its steps made before anything is leased.
+    measure_seconds: float = Field(default=120, gt=0)
     # Part of the time a lease allows that this machine may plan to use.
     time_share: float = Field(default=0.7, gt=0, le=1)
 

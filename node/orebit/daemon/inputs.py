@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -12,15 +11,16 @@ from typing import Any
 
 import numpy.typing as npt
 import structlog
+import torch
 
 from orebit.daemon.config import Limits
 from orebit.daemon.journal import Journal
+from orebit.daemon.measuring import Measurement, best_of_a_few, is_quick, measured_apart
 from orebit.errors import BlobMissing, ProgramError
 from orebit.executor.conformance import Executor
 from orebit.executor.ranks import Split
 from orebit.executor.run import engaged
 from orebit.executor.selection import Hardware
-from orebit.executor.storage import Given
 from orebit.program.descriptor import Kind
 from orebit.program.graph import Program
 from orebit.store import BlobClient, LocalStore, Plan, PlanShard
@@ -28,9 +28,6 @@ from orebit.store import BlobClient, LocalStore, Plan, PlanShard
 log = structlog.get_logger(__name__)
 
 Array = npt.NDArray[Any]
-
-BENCH_STEPS = 8
-BENCH_SECONDS = 1.0
 
 
 class Inputs:
@@ -53,6 +50,7 @@ class Inputs:
         self._limits = limits
         self._ranks = ranks
         self._split = split
+        self._refused: dict[bytes, ProgramError] = {}
         # Plans (raises BlobMissing) and checked programs (raises ProgramError) that are in the store.
         self.plan = lru_cache(maxsize=64)(store.plan)
         self.program = lru_cache(maxsize=64)(self._program)
@@ -122,18 +120,33 @@ class Inputs:
         known = self._journal.speed(entry.program)
         if known is not None:
             return known
-        best = float("inf")
-        with self.executor(entry) as executor:
-            state: Sequence[Given] = executor.step(self.tensors(entry.state))
-            until = time.monotonic() + BENCH_SECONDS
-            for _ in range(BENCH_STEPS):
-                started = time.monotonic()
-                state = executor.step(state)
-                state[0]  # ranks go on by themselves until somebody looks
-                best = min(best, time.monotonic() - started)
-                if time.monotonic() > until:
-                    break
-        return best
+        if is_quick(self.program(entry.program), entry.steps):
+            with self.executor(entry) as executor:
+                return best_of_a_few(executor, self.tensors(entry.state))
+        if entry.program in self._refused:
+            raise self._refused[entry.program]
+        try:
+            return measured_apart(self._measurement(entry), self._limits.measure_seconds)
+        except ProgramError as error:
+            self._refused[entry.program] = error
+            raise
+
+    def _measurement(self, entry: PlanShard) -> Measurement:
+        def named(roots: Sequence[bytes]) -> tuple[str, ...]:
+            return tuple(root.hex() for root in roots)
+
+        return Measurement(
+            store=str(self._store.path),
+            program=entry.program.hex(),
+            constants=named(entry.constants),
+            parameters=named(entry.parameters),
+            state=named(entry.state),
+            steps=entry.steps,
+            ranks=self._ranks,
+            split=self._split.value,
+            hardware=self._hardware.value,
+            threads=torch.get_num_threads(),
+        )
 
     def estimate(self, plan_root: bytes, first: int, count: int) -> float:
         """As `seconds`, from what was measured before; 0 where nothing was."""

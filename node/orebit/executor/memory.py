@@ -45,6 +45,12 @@ def peak_bytes(program: Program) -> int:
     return max(before, during)
 
 
+def outputs_bytes(program: Program) -> int:
+    """Bytes of every node's output at once, each held and as it is returned, with one kernel's working memory."""
+    working = max((working_bytes(descriptor) for descriptor in program.descriptors), default=0)
+    return 2 * sum(_output_bytes(program, number) for number in program.operations) + working
+
+
 def _walk(
     program: Program, numbers: Sequence[int], resident: int, kept: set[int], working: Sequence[int]
 ) -> tuple[int, int]:

@@ -9,7 +9,14 @@ import torch
 
 from orebit.errors import ExecutionError
 from orebit.executor.elementwise import Kernel, plan_map
-from orebit.executor.memory import independent_of_state, last_reads, needed_by_steps, peak_bytes, physical_memory
+from orebit.executor.memory import (
+    independent_of_state,
+    last_reads,
+    needed_by_steps,
+    outputs_bytes,
+    peak_bytes,
+    physical_memory,
+)
 from orebit.executor.ranges import Range, output_range
 from orebit.executor.reductions import dot_fits_float64, plan_dot, plan_gather, plan_max, plan_scatter, plan_sum
 from orebit.executor.storage import Given, hold, release
@@ -59,7 +66,8 @@ class ReferenceExecutor:
         parameters: Sequence[Given],
         memory_limit: int | None = None,
     ) -> None:
-        _refuse_too_large(program, physical_memory() if memory_limit is None else memory_limit)
+        self._memory_limit = physical_memory() if memory_limit is None else memory_limit
+        _refuse_too_large(peak_bytes(program), self._memory_limit)
         torch.set_flush_denormal(False)
         self.program = program
         self._inputs: list[torch.Tensor | None] = [None] * len(program.nodes)
@@ -114,8 +122,9 @@ class ReferenceExecutor:
         """Every node's output in one step, inputs included, in node order: what a dispute walks over.
 
         Raises:
-            ExecutionError: as `step` does.
+            ExecutionError: as `step` does, or when all outputs at once would not fit in memory.
         """
+        _refuse_too_large(outputs_bytes(self.program), self._memory_limit)
         outputs = list(self._inputs)
         place_inputs(self.program, Source.STATE, state, outputs)
         with torch.inference_mode():
@@ -141,8 +150,7 @@ def place_inputs(program: Program, source: Source, given: Sequence[Given], outpu
         outputs[number] = hold(tensor, spec, f"{source.name.lower()} tensor {index}")
 
 
-def _refuse_too_large(program: Program, limit: int) -> None:
-    needed = peak_bytes(program)
+def _refuse_too_large(needed: int, limit: int) -> None:
     if needed > limit:
         raise ExecutionError(
             f"one step of the program takes up to {needed / 2**30:.1f} GiB, more than the {limit / 2**30:.1f} GiB "

@@ -8,19 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 import torch
 
 from orebit.commitment.head import TensorHead
 from orebit.commitment.lists import ListKind, list_root, state_root
-from orebit.errors import ExecutionError, ExecutionStopped
-from orebit.executor.conformance import Executor
+from orebit.errors import ExecutionError, ExecutionStopped, TooMuchCode
+from orebit.executor.conformance import Executor, Factory
 from orebit.executor.hashing import tensor_head
 from orebit.executor.ranks import LocalRanks, Split
+from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.selection import Hardware, choose_executor
 from orebit.executor.storage import Deferred, Given
 from orebit.program.graph import Program
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +139,18 @@ def engaged(
         ExecutionError: when inputs are not as declared or a rank fails.
     """
     if ranks == 1:
-        yield choose_executor(program, steps, hardware)(program, constants, parameters)
+        yield _alone(program, constants, parameters, choose_executor(program, steps, hardware))
         return
     with LocalRanks(program, constants, parameters, ranks=ranks, split=split, steps=steps) as together:
         yield together
+
+
+def _alone(program: Program, constants: Sequence[Given], parameters: Sequence[Given], factory: Factory) -> Executor:
+    try:
+        return factory(program, constants, parameters)
+    except TooMuchCode as error:
+        _log.warning("program_not_compiled", reason=str(error))
+        return ReferenceExecutor(program, constants, parameters)
 
 
 def _start(

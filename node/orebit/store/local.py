@@ -71,7 +71,8 @@ class LocalStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._folder = Folder(Path(path))
+        self.path = Path(path)
+        self._folder = Folder(self.path)
 
     # ------------------------------------------------------------------ writing
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import torch
 from fused_programs import RegionProgram
 from random_programs import RandomProgram, as_array, as_list
 
-from orebit.errors import ConformanceError, ExecutionError
+from orebit.errors import ConformanceError, ExecutionError, TooMuchCode
 from orebit.executor import selection
 from orebit.executor.conformance import Factory, run_programs
 from orebit.executor.fused import FusedExecutor, cache
+from orebit.executor.fused.assembler import target_machine
 from orebit.executor.fused.compiler import compile_object, machine
 from orebit.executor.native import library
 from orebit.executor.reference import ReferenceExecutor
+from orebit.executor.run import run_shard
 from orebit.executor.storage import Given
 from orebit.numerics import functions
 from orebit.numerics.types import DType
@@ -180,7 +183,7 @@ def test_a_state_of_another_shape_is_refused() -> None:
 
 
 def test_long_runs_are_fused_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "conforming", lambda folder: FusedExecutor)
+    monkeypatch.setattr(selection, "conforming", lambda *_: FusedExecutor)
     assert selection.choose_executor(decay(100), 10) is ReferenceExecutor
     assert selection.choose_executor(decay(1 << 20), 1000) is FusedExecutor
 
@@ -201,7 +204,7 @@ def test_machine_code_has_no_fused_multiply_add() -> None:
         "%s = fadd <8 x float> %m, %x\nstore <8 x float> %s, ptr %a\nret void\n}\n"
     )
     assert compile_object(text)
-    assert "fmadd" not in machine().target().emit_assembly(llvm.parse_assembly(text))
+    assert "fmadd" not in target_machine(*machine().names).emit_assembly(llvm.parse_assembly(text))
 
 
 def test_a_profile_accounts_for_every_stage_and_changes_nothing() -> None:
@@ -213,3 +216,41 @@ def test_a_profile_accounts_for_every_stage_and_changes_nothing() -> None:
     assert [n for stage, _ in profile for n in stage.outputs if n in program.new_state] == list(program.new_state)
     assert all(0 < seconds < 1 for _, seconds in profile)
     assert bits(program, executor.step(state)) == before
+
+
+def chained(length: int) -> Program:
+    """One map of so many divisions, each of the one before."""
+    builder = Builder()
+    state = builder.state(DType.I64, (64,))
+    expression = ExpressionBuilder([DType.I64], 1)
+    value = expression.operand(0)
+    for _ in range(length):
+        value = value.div(expression.operand(0)) + expression.operand(0)
+    return builder.finish([builder.map(expression.finish(value), [state])])
+
+
+def test_an_expression_longer_than_the_stack_is_computed() -> None:
+    builder = Builder()
+    state = builder.state(DType.I64, (64,))
+    expression = ExpressionBuilder([DType.I64], 1)
+    value = expression.operand(0)
+    for number in range(600):
+        value = value + expression.operand(0) if number % 3 else value ^ expression.operand(0)
+    program = builder.finish([builder.map(expression.finish(value), [state])])
+    given = [np.arange(64) - 30]
+    made, wanted = FusedExecutor(program, [], []).step(given), ReferenceExecutor(program, [], []).step(given)
+    assert torch.equal(made[0], wanted[0])
+
+
+def test_code_that_takes_too_long_to_compile_is_refused_and_run_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, given = chained(250), [np.arange(64) - 30]
+    monkeypatch.setattr(cache, "compile_object", lambda text: compile_object(text, 0.5))
+    started = time.monotonic()
+    with pytest.raises(TooMuchCode, match="to compile"):
+        FusedExecutor(program, [], [])
+    assert time.monotonic() - started < 30
+    monkeypatch.setattr(selection, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(selection, "conforming", lambda *_: FusedExecutor)
+    done = run_shard(program, [], given, [], 2, 2)
+    reference = ReferenceExecutor(program, [], [])
+    assert done.final_state[0].tolist() == reference.step(reference.step(given))[0].tolist()

@@ -1,21 +1,29 @@
 """LLVM: from the text of kernels to addresses.
 
-Multiplications and additions are never contracted: LLVM does so only for instructions that allow it, and none does.
+A stranger's program can be made so that LLVM takes minutes over it, and a compiler cannot be interrupted: what is not
+small is compiled in a process of its own, which is ended when its time is over.
 """
 
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterable
 from functools import cache
 
 import llvmlite
 import llvmlite.binding as llvm
 
-from orebit.errors import ExecutionError
+from orebit.errors import ExecutionError, TooMuchCode
+from orebit.executor.fused import assembler
+from orebit.executor.fused.assembler import initialise, object_file, target_machine
 from orebit.executor.fused.nest import Kernel
 
 GENERATOR = 1
+COMPILE_SECONDS = 60.0
+# Characters of text that never take long.
+SMALL_TEXT = 1 << 14
 
 
 class Machine:
@@ -27,8 +35,7 @@ class Machine:
     """
 
     def __init__(self) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
+        initialise()
         features = llvm.get_host_cpu_features()
         flags = [("+" if on else "-") + name for name, on in sorted(features.items())]
         self.cpu, self.features = llvm.get_host_cpu_name(), ",".join(flags)
@@ -44,10 +51,10 @@ class Machine:
         described = "|".join((llvmlite.__version__, self.triple, self.cpu, self.features, str(GENERATOR)))
         self.identity = hashlib.sha256(described.encode()).hexdigest()
 
-    def target(self) -> llvm.TargetMachine:
-        return llvm.Target.from_triple(self.triple).create_target_machine(
-            cpu=self.cpu, features=self.features, opt=2, reloc="pic", codemodel="small"
-        )
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Triple, processor and features."""
+        return self.triple, self.cpu, self.features
 
 
 @cache
@@ -65,24 +72,30 @@ def module_text(kernels: Iterable[Kernel]) -> str:
     return "\n".join([kernel.text for kernel in made] + declarations) + "\n"
 
 
-def compile_object(text: str) -> bytes:
-    """Machine code, as an object file."""
-    module = llvm.parse_assembly(text)
-    target = machine().target()
-    module.triple, module.data_layout = machine().triple, str(target.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(module, builder)
-    return bytes(target.emit_object(module))
+def compile_object(text: str, seconds: float = COMPILE_SECONDS) -> bytes:
+    """Machine code, as an object file.
+
+    Raises:
+        TooMuchCode: when it takes longer, or more memory than a compiler should.
+    """
+    if len(text) <= SMALL_TEXT:
+        return object_file(text, *machine().names)
+    command = [sys.executable, "-I", assembler.__file__, *machine().names]
+    try:
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise TooMuchCode(f"the program's kernels take more than {seconds:.0f} s to compile; split its maps") from None
+    if done.returncode:
+        complaint = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise TooMuchCode(f"the program's kernels cannot be compiled: {complaint[0]}")
+    return done.stdout
 
 
 class Code:
     """Loaded machine code; what it gives stays valid as long as it lives."""
 
     def __init__(self, image: bytes, names: Iterable[str]) -> None:
-        self._jit = llvm.create_lljit_compiler(machine().target())
+        self._jit = llvm.create_lljit_compiler(target_machine(*machine().names))
         library = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
         for name in names:
             library.export_symbol(name)

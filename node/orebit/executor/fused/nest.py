@@ -25,6 +25,8 @@ from orebit.executor.ranges import Range
 from orebit.numerics.types import INT64_MIN
 
 CHUNK = 4096
+# Operations that one call computes below another.
+DEEP = 64
 STRIP = 16
 # Where so many operations wait for one another, several vectors side by side keep the processor busy.
 LONG_CHAIN = 24
@@ -254,9 +256,43 @@ class RegionCode:
             if step in around.values:
                 return around.values[step]
             around = around.outer
-        made = self._crossed(home, step) if self._is_crossing(step) else self._computed(home, step)
+        if self._is_crossing(step):
+            made = self._crossed(home, step)
+        else:
+            self._compute_deep(home, step)
+            made = self._computed(home, step)
         home.values[step] = made
         return made
+
+    def _compute_deep(self, place: Place, step: int) -> None:
+        """What stands far below a value, from the bottom up: an expression may be longer than Python's stack."""
+        if self._depths[step] <= DEEP:
+            return
+        found, pending, seen = [], [step], {step}
+        while pending:
+            for arg in self.region.steps[pending.pop()].args:
+                if arg not in seen and self._depths[arg] >= DEEP and not self._is_known(place, arg):
+                    seen.add(arg)
+                    pending.append(arg)
+                    if self._depths[arg] % DEEP == 0:
+                        found.append(arg)
+        for number in sorted(found):
+            self.number(place, number)
+
+    def _is_known(self, place: Place, step: int) -> bool:
+        around: Place | None = self._home(place, step)
+        while around is not None and step not in around.values:
+            around = around.outer
+        return around is not None or self._is_crossing(step)
+
+    @cached_property
+    def _depths(self) -> list[int]:
+        """How many operations stand one below the other under each step."""
+        depths: list[int] = []
+        for step in self.region.steps:
+            below = 0 if isinstance(step, Reduce) else 1 + max((depths[arg] for arg in step.args), default=0)
+            depths.append(below)
+        return depths
 
     def _home(self, place: Place, step: int) -> Place:
         axes = self.region.axes[step]
