@@ -28,7 +28,8 @@ from orebit.program.tracing_steps import (
     scalar_loss,
     state_dict_names,
 )
-from orebit.program.tracing_trial import Trial, functional, location, refuse_difference
+from orebit.program.tracing_trial import Trial, functional, location, refuse_counted, refuse_difference
+from orebit.program.tracing_watch import counters, moved, put_back
 
 __all__ = [
     "CapturedStep",
@@ -84,7 +85,8 @@ def capture(
     _check_tensors(step)
     refuse_unsuitable(step.optimizers)
     scheduled = dict(scheduled or {})
-    with restored(step.model, step.optimizers), plain_variants(step.optimizers):
+    counting = counters(getattr(step, "function", None), step.optimizers.values())
+    with restored(step.model, step.optimizers), put_back(counting), plain_variants(step.optimizers):
         if step.training is not None:
             step.model.train(step.training)
         settings = hyperparameters(step.places()) | scheduled
@@ -92,6 +94,8 @@ def capture(
         trial = Trial(step, start, settings, scheduled)
         first, second = trial.trace(batches[0], (0, 0, 0), 0), trial.trace(batches[1], (1, 1, 1), 1)
         refuse_difference(trial, batches, first, second)
+        if moved(counting):
+            refuse_counted(trial, batches[1], second, moved(counting))
         first.sites.refuse_shared(second.sites, step.source)
         graph = functional(first, second)
         state = [StateTensor(name, value) for name, value in start.initial.items()]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -150,6 +151,12 @@ def _grid_sample(
     return grid_sampler(image, grid, interpolation, padding, bool(align_corners))
 
 
+def _attention(*arguments: Any, **named: Any) -> torch.Tensor:
+    """By hand, whatever kernels the user's code asks for around it."""
+    with sdpa_kernel([SDPBackend.MATH]):
+        return functional.scaled_dot_product_attention(*arguments, **named)
+
+
 def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
     """What depends on nothing is a constant of the step."""
 
@@ -182,6 +189,7 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     torch.grid_sampler: grid_sampler,
     functional.ctc_loss: ctc_loss,
     torch.ctc_loss: ctc_loss,
+    functional.scaled_dot_product_attention: _attention,
     functional.bilinear: bilinear,
     torch.cdist: cdist,
     torch.pdist: pdist,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from orebit.errors import OrebitError, TraceError
@@ -54,10 +57,10 @@ def find_start(step: Traceable, batch: Batch) -> Start:
     function = getattr(step, "function", None)
     python = [kept(step.model, function)]
     undamped = undampened(step.optimizers)
-    with beginnings(step.optimizers) as begun:
+    with beginnings(step.optimizers) as begun, _stepped_with(step) as stepped:
         run_eagerly(step, batch)
     _refuse_replaced(step, held)
-    _refuse_untrained(step, before)
+    _refuse_untrained(step, before, stepped)
     python.append(kept(step.model, function))
     refuse_counters(python[0], python[1], step.source)
     tensors = step.tensors()
@@ -86,6 +89,7 @@ def run_eagerly(step: Traceable, batch: Batch) -> None:
         TraceError: when the user's code fails.
     """
     seed_everything(0, 0, 0)
+    host = random.getstate(), np.random.get_state()
     generators = GeneratorKeeper()
     try:
         with quiet(), generators, plain_kernels():
@@ -100,6 +104,21 @@ def run_eagerly(step: Traceable, batch: Batch) -> None:
         ) from error
     finally:
         generators.sites.restore_generators()
+    _refuse_host_randomness(step, *host)
+
+
+def _refuse_host_randomness(step: Traceable, python: Any, numpy: Any) -> None:
+    """What is drawn may decide something that two traces rarely show, such as a layer that is left out."""
+    named = "Python's random" if random.getstate() != python else "numpy.random"
+    if named == "Python's random" or not _same_state(np.random.get_state(), numpy):
+        raise TraceError(
+            f"the step at {step.source} draws from {named}, and a program has only torch's random numbers: draw with"
+            " torch.rand and choose with torch.where, or draw before and give it as data"
+        )
+
+
+def _same_state(now: Any, before: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(now, before, strict=True))
 
 
 def _refuse_replaced(step: Traceable, held: Mapping[str, int]) -> None:
@@ -109,7 +128,24 @@ def _refuse_replaced(step: Traceable, held: Mapping[str, int]) -> None:
             raise TraceError(f"'{name}' of the model is replaced by another tensor in a step; update it with copy_()")
 
 
-def _refuse_untrained(step: Traceable, before: Mapping[str, torch.Tensor]) -> None:
+@contextmanager
+def _stepped_with(step: Traceable) -> Iterator[set[int]]:
+    """Yields the parameters, by identity, that had a gradient when an optimizer stepped."""
+    found: set[int] = set()
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        found.update(id(parameter) for parameter in parameters if parameter.grad is not None)
+
+    hooks = [optimizer.register_step_pre_hook(note) for optimizer in step.optimizers.values()]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _refuse_untrained(step: Traceable, before: Mapping[str, torch.Tensor], stepped: set[int]) -> None:
     """A parameter to be trained must have a gradient, or be changed."""
     trained = {
         id(parameter)
@@ -118,7 +154,9 @@ def _refuse_untrained(step: Traceable, before: Mapping[str, torch.Tensor]) -> No
         for parameter in group["params"]
     }
     for name, tensor in model_tensors(step.model).items():
-        if id(tensor) in trained and tensor.requires_grad and tensor.grad is None and torch.equal(tensor, before[name]):
+        if id(tensor) not in trained - stepped or not tensor.requires_grad:
+            continue
+        if tensor.grad is None and torch.equal(tensor, before[name]):
             raise TraceError(
                 f"'{name}' is trainable but the loss does not depend on it; use it, remove it, or call"
                 " requires_grad_(False) on it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +25,7 @@ from orebit.program.tracing_scalars import ScalarTable, is_short
 from orebit.program.tracing_snapshot import copy_into, quiet, seed_everything
 from orebit.program.tracing_start import Start, fresh
 from orebit.program.tracing_steps import Batch, Traceable
+from orebit.program.tracing_watch import PROBES, Counter
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,24 @@ def refuse_difference(trial: Trial, batches: tuple[Batch, Batch], first: Trace, 
         f"the step is not the same when it is traced again: {found}. The difference comes from"
         f" {' and '.join(named)}. A program has no such source: make it a tensor of the data or of the model."
     )
+
+
+def refuse_counted(trial: Trial, batch: Batch, usual: Trace, moving: Sequence[Counter]) -> None:
+    """Traces again with other values in numbers that objects count with, as they may have after many steps.
+
+    Raises:
+        TraceError: when that is another program.
+    """
+    for number, probe in enumerate(PROBES):
+        for one in moving:
+            one.holder[one.key] = type(one.value)(probe)
+        found = difference(usual, trial.trace(batch, (1, 1, 1), 2 + number))
+        if found is not None:
+            raise TraceError(
+                f"{', '.join(one.name for one in moving)} counts while the step runs, and after many steps the step is"
+                f" another: {found}. A program is the same in every step: make it a buffer, or leave out of the step"
+                " what is not done every time"
+            )
 
 
 def _named_sources(trial: Trial, batch: Batch, first: Trace) -> list[str]:

@@ -26,12 +26,14 @@ from orebit.program.tracing_optimizers import plain_variants
 from orebit.program.tracing_schedules import Values, held_back, values_at
 from orebit.program.tracing_snapshot import quiet, restored, seed_everything
 from orebit.program.tracing_steps import Batch
+from orebit.program.tracing_watch import counters, put_back
 from orebit.strategy.assembly import STEP, Assembled, Batches, assemble
 
 Array = NDArray[Any]
 # The program is compared at this precision at least: a coarser one differs only in how it rounds.
 LEAST_BITS = 15
 NOISE_FACTOR = 8.0
+LEAST_NOISE = 2.0**-18
 # Precision of the program that tells rounding from a wrong trace, where the first one is not as torch has it.
 FINER_BITS = 22
 
@@ -63,7 +65,8 @@ def refuse_difference(
 
     assembled, made = program(bits)
     wanted = _by_torch(step, batches, schedule, 0.0)
-    noisy = _by_torch(step, batches, schedule, 2.0 ** (1 - bits))
+    # f32 itself rounds no less, over many operations.
+    noisy = _by_torch(step, batches, schedule, max(2.0 ** (1 - bits), LEAST_NOISE))
     before = dict(zip(assembled.state_names, assembled.initial_state, strict=True))
     finer: dict[str, Array] = {}
     for name, tensor in wanted.items():
@@ -98,7 +101,14 @@ def _stored(column: Column, parts: Sequence[torch.Tensor]) -> Array:
 
 
 def _by_torch(step: Traceable, batches: Sequence[Batch], schedule: Values, noise: float) -> dict[str, Array]:
-    with restored(step.model, step.optimizers), plain_variants(step.optimizers, False), plain_kernels(False), quiet():
+    counting = counters(getattr(step, "function", None), step.optimizers.values())
+    with (
+        restored(step.model, step.optimizers),
+        put_back(counting),
+        plain_variants(step.optimizers, False),
+        plain_kernels(False),
+        quiet(),
+    ):
         if step.training is not None:
             step.model.train(step.training)
         step.model.zero_grad(set_to_none=True)

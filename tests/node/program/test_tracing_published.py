@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import swa_utils
 
 from orebit.errors import ConfigError, TraceError
@@ -358,3 +360,91 @@ def test_an_optimizer_that_cannot_be_made_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="cannot be made: no groups"):
         trace_training(Training(model=network(), loss=F.mse_loss, optimizer=broken, data=(X, Y), batch_size=8, steps=1))
+
+
+class Smoothed:
+    """A moving average as it is often written: an object that counts, and that copies at first."""
+
+    def __init__(self, model: nn.Module, warm_up: int) -> None:
+        self.count, self.warm_up, self.seen = 0, warm_up, 0.0
+        self.shadow = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def update(self, model: nn.Module, value: float) -> None:
+        self.count += 1
+        self.seen += value
+        rate = 1.0 if self.count < self.warm_up else 0.1
+        for held, parameter in zip(self.shadow, model.parameters(), strict=True):
+            held.lerp_(parameter.detach(), rate)
+
+
+def smoothed(warm_up: int) -> Fields:
+    model = network()
+    average = Smoothed(model, warm_up)
+    fields = usual(model, sgd(model), F.mse_loss)
+    inner = fields["step"]
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = inner(x, y)
+        average.update(model, value.item())
+        return value
+
+    held = {f"shadow{place}": tensor for place, tensor in enumerate(average.shadow)}
+    return fields | {"model": {"model": model, **held}, "step": step}
+
+
+def test_an_object_that_counts_and_does_otherwise_after_many_steps_is_refused() -> None:
+    with pytest.raises(TraceError, match=r"'average.count'.* counts while the step runs, and after many steps"):
+        traced(smoothed(2000))
+
+
+def test_an_object_that_only_counts_is_traced_and_left_as_it_was() -> None:
+    agrees(lambda: smoothed(0))
+    fields = smoothed(0)
+    traced(fields)
+    (average,) = (cell.cell_contents for cell in fields["step"].__closure__ if isinstance(cell.cell_contents, Smoothed))
+    assert (average.count, average.seen) == (0, 0.0)
+
+
+def test_gradients_cleared_after_a_step_that_warms_up_from_zero() -> None:
+    """Nothing has a gradient or is changed when the first step ends."""
+
+    def make() -> Fields:
+        model = network()
+        optimizer = sgd(model)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda number: min(1.0, number / 3))
+
+        def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            value = F.mse_loss(model(x), y)
+            torch.autograd.backward(value)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            return value
+
+        return {"model": model, "optimizer": optimizer, "step": step}
+
+    agrees(make)
+
+
+def test_a_layer_that_python_rarely_leaves_out_is_refused() -> None:
+    """Two traces are alike unless one of them happens to leave it out."""
+    model = network()
+
+    def loss(h: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(h * 2 if random.random() < 1e-3 else h, y)
+
+    with pytest.raises(TraceError, match="draws from Python's random"):
+        traced(usual(model, sgd(model), loss))
+
+
+def test_kernels_of_attention_that_a_model_asks_for() -> None:
+    def loss(h: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+            q = torch.stack([h, h * 2]).reshape(1, 2, 8, 3)
+            return F.mse_loss(F.scaled_dot_product_attention(q, q, q, is_causal=True)[0, 0], y)
+
+    def make() -> Fields:
+        model = network()
+        return usual(model, sgd(model), loss)
+
+    agrees(make)
