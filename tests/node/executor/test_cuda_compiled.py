@@ -13,11 +13,11 @@ import pytest
 from cuda_cases import larger, library_cases, product_cases, region
 from emulated_cuda import kernels_of
 
-from orebit.errors import ExecutionError
+from orebit.errors import ExecutionError, TooMuchCode
 from orebit.executor.cuda import digits, library
 from orebit.executor.cuda.capability import Capability
 from orebit.executor.cuda.library import Arithmetic
-from orebit.executor.cuda.nvrtc import Nvrtc, nvrtc
+from orebit.executor.cuda.nvrtc import SMALL_SOURCE, Nvrtc, nvrtc
 from orebit.executor.cuda.source import source_of
 from orebit.executor.standard import standard_programs
 from orebit.program.graph import Program
@@ -71,6 +71,16 @@ def test_options_are_not_what_keeps_floats_apart() -> None:
     source = source_of(kernels_of(elementwise, capability))
     text = compiler.ptx(source, capability, ["--fmad=true", "--std=c++17"])
     assert "mul.rn.f32" in text and "fma.rn" not in text
+
+
+def test_a_source_that_takes_too_long_is_given_up() -> None:
+    capability = Capability(8, 0)
+    compiler = compiler_for(capability)
+    source = source_of(kernels_of(list(standard_programs())[0][1], capability)) + "//" + "x" * SMALL_SOURCE
+    with pytest.raises(TooMuchCode, match="take more than"):
+        compiler.cubin(source, capability, seconds=0.01)
+    with pytest.raises(TooMuchCode, match="undefined_name"):
+        compiler.cubin("__global__ void k() { undefined_name(); }\n//" + "x" * SMALL_SOURCE, capability)
 
 
 def test_what_the_compiler_refuses_is_an_error_with_its_words() -> None:

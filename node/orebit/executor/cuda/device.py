@@ -43,7 +43,8 @@ class Device(Protocol):
         """Machine code made ready. Raises ExecutionError if the device refuses it."""
 
     def working(self) -> AbstractContextManager[object]:
-        """Within it, launches and torch's operations of this thread are this device's, in order."""
+        """Within it, launches and torch's operations of this thread are this device's, in order, and no other thread's
+        are among them."""
 
     def recorded(self) -> Call:
         """Within `working`: a call that waits until all work so far is done. Raises ExecutionError if it failed."""

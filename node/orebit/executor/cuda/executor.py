@@ -145,16 +145,17 @@ class CudaExecutor:
         Raises:
             ExecutionError: when a state tensor's type or shape is not the declared one, or the step before failed.
         """
-        with self._busy, self.device.working():
-            held, before = self._on_device(state)
-            after = self._blocks.take()
-            self._call(before, after)()
-            ready = self.device.recorded()
+        with self._busy:
+            with self.device.working():
+                held, before = self._on_device(state)
+                after = self._blocks.take()
+                self._call(before, after)()
+                ready = self.device.recorded()
             made = self._blocks.lend(after, ready)
+            if held is None:
+                self._input_blocks.give(before)
             self._previous()
             self._previous = ready
-        if held is None:
-            self._input_blocks.give(before)
         return made
 
     def _on_device(self, state: Sequence[Given]) -> tuple[DeviceState | None, torch.Tensor]:

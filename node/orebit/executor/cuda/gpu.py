@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class Gpu:
         compiler = nvrtc().version
         self.identity = f"cuda {self.capability.number} nvrtc {compiler[0]}.{compiler[1]}"
         torch.zeros(1, device=self.place)  # makes torch's context this thread's
+        self._turn = threading.Lock()
         self._driver = driver()
         self._context = self._driver.context()
         self._steps = torch.cuda.Stream(self.place)  # type: ignore[no-untyped-call]  # torch's annotations lack it
@@ -77,9 +79,11 @@ class Gpu:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        self._driver.enter(self._context)
-        with torch.cuda.device(self.place), torch.cuda.stream(self._steps), _named_errors():
-            yield
+        # Another thread's launches would become part of a graph that is being captured.
+        with self._turn:
+            self._driver.enter(self._context)
+            with torch.cuda.device(self.place), torch.cuda.stream(self._steps), _named_errors():
+                yield
 
     def recorded(self) -> Call:
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's annotations lack it

@@ -6,21 +6,29 @@ are private and change.
 
 from __future__ import annotations
 
-import ctypes
 import ctypes.util
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from orebit.errors import ExecutionError
+from orebit.errors import ExecutionError, TooMuchCode
+from orebit.executor.cuda import compiling
 from orebit.executor.cuda.capability import Capability
+from orebit.executor.cuda.compiling import Compiler, Refused
 
 # Every float operation rounds on its own and keeps subnormals; sources also name each rounding, so that these options
 # decide nothing but what stands elsewhere.
 OPTIONS = ("--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", "--std=c++17")
 _PACKAGES = ("nvidia.cuda_nvrtc", "nvidia.cu13", "nvidia.cu12", "torch")
 _PATTERN = "libnvrtc.so.[0-9]*"
+
+
+# Longer sources are compiled in another process, which is ended if it takes too long: strangers' bytes made them.
+SMALL_SOURCE = 1 << 16
+COMPILE_SECONDS = 120.0
 
 
 class Nvrtc:
@@ -34,55 +42,46 @@ class Nvrtc:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path
         try:
-            self._library = ctypes.CDLL(path)
-        except OSError as error:
-            raise ExecutionError(f"NVIDIA's run-time compiler {path} cannot be loaded: {error}") from error
-        self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self._check(self._library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)), "its version")
-        self.version = (major.value, minor.value)
+            self._compiler = Compiler(path)
+        except (OSError, Refused) as error:
+            raise ExecutionError(f"NVIDIA's run-time compiler {path} cannot be used: {error}") from error
+        self.version = self._compiler.version
 
-    def cubin(self, source: str, capability: Capability, options: Sequence[str] = OPTIONS) -> bytes:
+    def cubin(self, source: str, capability: Capability, seconds: float = COMPILE_SECONDS) -> bytes:
         """Machine code for exactly this capability.
 
         Raises:
-            ExecutionError: with the compiler's log, when it refuses the source.
+            TooMuchCode: when that takes longer, or more memory than a compiler should.
+            ExecutionError: with the compiler's log, when it refuses a short source.
         """
-        return self._compiled(source, [f"--gpu-architecture=sm_{capability.number}", *options], "CUBIN")
+        options = [f"--gpu-architecture=sm_{capability.number}", *OPTIONS]
+        if len(source) > SMALL_SOURCE:
+            return self._apart(source, ["CUBIN", *options], seconds)
+        return self._here(source, "CUBIN", options)
 
     def ptx(self, source: str, capability: Capability, options: Sequence[str] = OPTIONS) -> str:
-        """Assembly text, for people and tests; raises as `cubin` does."""
+        """Assembly text, for people and tests; raises as `cubin` does for a short source."""
         arguments = [f"--gpu-architecture=compute_{capability.number}", *options]
-        return self._compiled(source, arguments, "PTX").rstrip(b"\0").decode()
+        return self._here(source, "PTX", arguments).rstrip(b"\0").decode()
 
-    def _compiled(self, source: str, arguments: Sequence[str], kind: str) -> bytes:
-        library, program = self._library, ctypes.c_void_p()
-        made = library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"orebit.cu", 0, None, None)
-        self._check(made, "a program")
+    def _here(self, source: str, kind: str, options: Sequence[str]) -> bytes:
         try:
-            texts = (ctypes.c_char_p * len(arguments))(*(text.encode() for text in arguments))
-            if library.nvrtcCompileProgram(program, len(arguments), texts):
-                raise ExecutionError(f"NVIDIA's run-time compiler refuses a kernel: {self._log(program)[-2000:]}")
-            size = ctypes.c_size_t()
-            self._check(getattr(library, f"nvrtcGet{kind}Size")(program, ctypes.byref(size)), "its size")
-            image = ctypes.create_string_buffer(size.value)
-            self._check(getattr(library, f"nvrtcGet{kind}")(program, image), "its result")
-            return image.raw
-        finally:
-            library.nvrtcDestroyProgram(ctypes.byref(program))
+            return self._compiler.compiled(source.encode(), kind, options)
+        except Refused as error:
+            raise ExecutionError(f"NVIDIA's run-time compiler refuses a kernel: {error}") from error
 
-    def _log(self, program: ctypes.c_void_p) -> str:
-        size = ctypes.c_size_t()
-        self._library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-        text = ctypes.create_string_buffer(max(size.value, 1))
-        self._library.nvrtcGetProgramLog(program, text)
-        return text.value.decode(errors="replace")
-
-    def _check(self, status: int, what: str) -> None:
-        if status:
-            reason = self._library.nvrtcGetErrorString(status).decode()
-            raise ExecutionError(f"NVIDIA's run-time compiler cannot give {what}: {reason}")
+    def _apart(self, source: str, arguments: Sequence[str], seconds: float) -> bytes:
+        command = [sys.executable, "-I", compiling.__file__, self._path, *arguments]
+        try:
+            done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            raise TooMuchCode(f"the program's kernels take more than {seconds:.0f} s to compile; split it") from None
+        if done.returncode:
+            complaint = done.stderr.decode(errors="replace").strip() or f"it ends with status {done.returncode}"
+            raise TooMuchCode(f"the program's kernels cannot be compiled: {complaint[-1000:]}")
+        return done.stdout
 
 
 @cache
