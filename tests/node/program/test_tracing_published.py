@@ -448,3 +448,19 @@ def test_kernels_of_attention_that_a_model_asks_for() -> None:
         return usual(model, sgd(model), loss)
 
     agrees(make)
+
+
+def test_a_look_at_values_that_models_leave_out_when_they_are_traced() -> None:
+    """A mask that hides nothing is often looked for; what a step does then is no part of the program."""
+
+    def loss(h: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        mask = y > 0
+        if not torch.jit.is_tracing() and mask.all():
+            return F.mse_loss(h, y)
+        return F.mse_loss(torch.where(mask, h, torch.zeros_like(h)), y)
+
+    def make() -> Fields:
+        model = network()
+        return usual(model, sgd(model), loss)
+
+    agrees(make)
