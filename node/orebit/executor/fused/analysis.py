@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, isinf
-from struct import unpack
+from struct import pack, unpack
 
 from orebit.executor.fused.region import Affine, Apply, Constant, Load, Reduce, Region, Step, Store, View, Wrap
 from orebit.executor.ranges import FULL, Range, union
@@ -48,7 +48,7 @@ class Analysis:
         intervals: of each f32 value.
         low_only: whether readers look at the low 32 bits only.
         clamped: conversions to integer whose readers see them only after a clamp well within 32 bits, so that they
-            may saturate at 32 bits.
+            may saturate there, with the limits.
     """
 
     def __init__(self, region: Region) -> None:
@@ -97,7 +97,7 @@ class Analysis:
             case Store(args=(arg,)):
                 return self.ranges[arg]
             case Apply(op=Op.F_TO_I, args=(arg,)):
-                return CONVERTED if number in self.clamped else _converted(self.intervals[arg])
+                return self.clamped[number] if number in self.clamped else _converted(self.intervals[arg])
             case Apply():
                 return _operation_range(step.op, [self.ranges[arg] for arg in step.args])
             case _:
@@ -153,19 +153,28 @@ def within(bounds: Range, limits: Range) -> bool:
     return limits[0] <= bounds[0] and bounds[1] <= limits[1]
 
 
-def _clamped(region: Region) -> frozenset[int]:
-    """Conversions seen only through clamps that 32-bit saturation cannot be told from."""
+def _clamped(region: Region) -> dict[int, Range]:
+    """Conversions seen only through clamps that saturation within 32 bits cannot be told from, with limits that an f32
+    holds."""
     unseen: tuple[float, float] = (inf, -inf)
     seen = [unseen] * len(region.steps)
-    found = set()
+    found: dict[int, Range] = {}
     for number in range(len(region.steps) - 1, -1, -1):
         step, (low, high) = region.steps[number], seen[number]
         if isinstance(step, Apply) and step.op is Op.F_TO_I and CONVERTED[0] <= low <= high <= CONVERTED[1]:
-            found.add(number)
+            # A NaN is 0 and must be within the limits.
+            exact = low <= 0 <= high and all(_of_float(limit) == limit for limit in (low, high))
+            found[number] = (int(low), int(high)) if exact else CONVERTED
         for position, arg in enumerate(step.args):
             through = _seen_through(region, step, position, low, high)
             seen[arg] = (min(seen[arg][0], through[0]), max(seen[arg][1], through[1]))
-    return frozenset(found)
+    return found
+
+
+def _of_float(value: float) -> float:
+    """The f32 next to it."""
+    (rounded,) = unpack("<f", pack("<f", value))
+    return float(rounded)
 
 
 def _seen_through(region: Region, step: Step, position: int, low: float, high: float) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import copysign
+from struct import pack
 from typing import Literal
 
-from orebit.executor.fused.analysis import CONVERTED, INT32, MODULAR, UINT32, Interval, within
+from orebit.executor.fused.analysis import INT32, MODULAR, UINT32, Interval, within
 from orebit.executor.fused.text import Cursor, Value, f32, f64, integer
 from orebit.executor.ranges import Range
 from orebit.numerics.types import CANONICAL_NAN, INT64_MAX, INT64_MIN, DType
@@ -122,8 +123,8 @@ def to_integer(at: Cursor, x: Value, form: Form, bounds: Range, interval: Interv
     """F_TO_I: half-even, saturating, NaN to 0."""
     rounded = at.intrinsic("roundeven", x)
     if clamped or within(bounds, INT32):
-        if clamped and not (CONVERTED[0] <= interval.low and interval.high <= CONVERTED[1]):
-            lowest, highest = f32(0xCF000000), f32(0x4EFFFFFF)
+        if clamped and not (bounds[0] <= interval.low and interval.high <= bounds[1]):
+            lowest, highest = (f32(int.from_bytes(pack("<f", limit), "little")) for limit in bounds)
             rounded = at.select(at.compare("fcmp ogt", rounded, lowest), rounded, lowest)  # a NaN becomes the lowest
             rounded = at.select(at.compare("fcmp olt", rounded, highest), rounded, highest)
         elif interval.nan:
@@ -180,6 +181,10 @@ def _compare(at: Cursor, op: Op, args: list[Number], form: Form, bounds: Range) 
 
 
 def _pick(at: Cursor, op: Op, args: list[Number], form: Form, bounds: Range) -> Number:
+    for kept, other in (args, reversed(args)):
+        always = kept.bounds[1] <= other.bounds[0] if op is Op.IMIN else kept.bounds[0] >= other.bounds[1]
+        if always and kept.form == form:
+            return kept
     x, y, sign = _comparable(at, *args)
     chosen = at.intrinsic(sign + ("min" if op is Op.IMIN else "max"), x, y)
     if chosen.kind == "i64":
