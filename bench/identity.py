@@ -77,10 +77,16 @@ def traced(workload: str, bits: int, folder: Path) -> str:
     return made.program.root.hex()
 
 
+def root_of(tensors: list[Any]) -> str:
+    """The root of a state."""
+    return state_root([head.root for head in state_heads(tensors)]).hex()
+
+
 def executed(executor: str, steps: int, folder: Path, own: Path) -> None:
     """Runs the program in `folder`, keeping in `own` the state and the roots at every mark up to `steps`."""
     record = own / "record.json"
-    found: Row = json.loads(record.read_text()) if record.exists() else {"roots": {}, "seconds": 0.0}
+    start = {"start": root_of(arrays(folder, "state")), "roots": {}, "seconds": 0.0}
+    found: Row = json.loads(record.read_text()) if record.exists() else start
     done = max((int(step) for step in found["roots"]), default=0)
     state: Any = arrays(own, f"state-{done}") if done else arrays(folder, "state")
     if done >= steps:
@@ -92,7 +98,7 @@ def executed(executor: str, steps: int, folder: Path, own: Path) -> None:
         state = made.step(state)
         if step in MARKS or step == steps:
             tensors = [np.asarray(tensor) for tensor in state]
-            found["roots"][str(step)] = state_root([head.root for head in state_heads(tensors)]).hex()
+            found["roots"][str(step)] = root_of(tensors)
             found["seconds"] = time.perf_counter() - before
             np.savez(own / f"state-{step}.npz", *tensors)
             (own / "next.json").write_text(json.dumps(found))
@@ -131,7 +137,8 @@ def runs(workload: str, bits: int, options: argparse.Namespace) -> Iterator[Row]
     """Program roots, then the state roots of every run by step."""
     folder = options.folder / f"{workload.replace(':', '-')}-{bits}-{code()}"
     folder.mkdir(parents=True, exist_ok=True)
-    for capability in sorted({options.capabilities[0], options.capabilities[-1]}):
+    # Torch draws other weights with other instructions: all runs start from those drawn without, which come last.
+    for capability in sorted({options.capabilities[-1], "default"}):
         kept = folder / f"traced-{capability}"
         if not kept.exists():
             kept.write_text(apart(["trace", workload, str(bits), str(folder)], capability, 1).split()[-1])

@@ -97,21 +97,19 @@ def growth(rows: Rows) -> str:
 
 
 def identity(rows: Rows) -> str:
-    """Which runs had the same state root at their last step."""
-    states: dict[tuple[str, int], Rows] = defaultdict(list)
+    """Which runs had the same state root at their last step, of those that started alike."""
+    states: dict[tuple[str, int, str], Rows] = defaultdict(list)
     for row in rows:
         if row["what"] == "state":
-            states[row["workload"], row["bits"]].append(row)
+            states[row["workload"], row["bits"], row["start"]].append(row)
     lines = []
-    for (workload, bits), runs in states.items():
-        steps = max(row["steps"] for row in runs)
+    for (workload, bits, _), runs in states.items():
         for length in sorted({row["steps"] for row in runs}, reverse=True):
             same = [row for row in runs if row["steps"] >= length]
             roots = {row["roots"][str(length)] for row in same}
             settings = sorted({f"{row['executor']} {row['capability']} {row['threads']}" for row in same})
             root = next(iter(roots))[:16] if len(roots) == 1 else "**differ**"
             lines.append((workload, str(bits), str(length), str(len(same)), ", ".join(settings), f"`{root}`"))
-            assert length <= steps
     headings = ("workload", "bits", "steps", "runs", "executor, instructions, threads", "state root")
     return f"{rows[0]['device']}, torch {rows[0]['torch']}.\n\n{markdown(headings, lines)}"
 
