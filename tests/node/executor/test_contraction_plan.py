@@ -145,6 +145,7 @@ def test_matrix_products_absorb_quantise_and_rescale(batch: tuple[int, ...], tra
     contraction = check(matrix_program(batch, 5, 7, 9, 15, transposed), seed=len(batch))
     assert contraction.rescale is not None and contraction.bits == 15
     assert contraction.left.quantise is not None and contraction.right.quantise is not None
+    assert contraction.left.quantise.tame and contraction.right.quantise.tame
     assert len(contraction.absorbed) == 3
     product = contraction.product
     assert sorted(product.shape[1:]) == sorted((5, 7, 9)) and product.shape[0] == int(np.prod(batch))
@@ -197,6 +198,31 @@ def test_exponents_that_vary_along_the_depth_are_not_absorbed() -> None:
     contraction = check(finished(builder, total), 0)
     sides = {side.read.strides: side.quantise for side in (contraction.left, contraction.right)}
     assert sorted(found is None for found in sides.values()) == [False, True]
+
+
+@pytest.mark.parametrize("of", ["own", "another tensor", "another axis", "other bits", "half of it"])
+def test_digits_are_clamped_unless_exponents_are_their_groups(of: str) -> None:
+    """Exponents of anything else may be too small for an element: its digit is what the clamp makes it."""
+    builder = Builder()
+    x, y = (builder.constant(DType.F32, (6, 6)) for _ in range(2))
+    if of == "half of it":
+        magnitudes = one_map(builder, quantised.magnitude, [x], (6, 6), DType.I32)
+        largest = builder.max(magnitudes.view(select_axes(2, [0, 1])), (6,), (3,))
+        e = one_map(builder, lambda m: quantised.exponent(m, 15), [largest], (6,), DType.I16)
+    else:
+        given, kept, bits = (
+            y if of == "another tensor" else x,
+            int(of == "another axis"),
+            14 if of == "other bits" else 15,
+        )
+        _, e = digits(builder, given, [kept], bits)
+    spread = e.view(select_axes(2, [0]))
+    q = one_map(builder, lambda v, e: quantised.quantise(v, e, 15), [x, spread], (6, 6), DType.I16)
+    p, _ = digits(builder, y, [0], 15)
+    dot = builder.dot(q.view(select_axes(3, [0, 2])), p.view(select_axes(3, [1, 2])), (6, 6), (6,))
+    contraction = check(finished(builder, dot), 0)
+    tame = {side.node: side.quantise.tame for side in (contraction.left, contraction.right) if side.quantise}
+    assert sorted(tame.values()) == sorted([True, of == "own"])
 
 
 def test_reversed_and_strided_views_of_plain_integers() -> None:
