@@ -20,7 +20,7 @@ from orebit.executor.memory import independent_of_state
 from orebit.executor.ranks.cost import BYTE, EXCHANGE, output_bytes, work
 from orebit.executor.ranks.cuts import Cuts, period_of
 from orebit.executor.ranks.localise import can_cut, is_partial, own_axis
-from orebit.executor.ranks.placement import Placement
+from orebit.executor.ranks.placement import Placement, is_quantised
 from orebit.program.descriptor import Descriptor, Kind, Source
 from orebit.program.graph import Program
 
@@ -146,9 +146,8 @@ class _Propagation:
 
     def _is_quantised_for_one(self, number: int) -> bool:
         """Whether a node makes narrow integers, for one reader."""
-        descriptor = self.program.descriptor(number)
-        narrow = descriptor.kind is Kind.MAP and not descriptor.dtype.is_float and descriptor.dtype.size <= 2
-        return narrow and len(self._readers[number]) == 1 and self._periods[number] is not None
+        quantised = is_quantised(self.program.descriptor(number))
+        return quantised and len(self._readers[number]) == 1 and self._periods[number] is not None
 
     def _make_whole(self, number: int) -> None:
         """Has every rank compute all of a node after all, since its range is known only where it is made."""
@@ -160,10 +159,11 @@ class _Propagation:
 
     def _cut_before(self) -> None:
         """Cuts maps that every rank computes whole although nobody reads more than a part of its own: a momentum times
-        its decay."""
+        its decay. Quantised numbers stay whole, so that products are made with them."""
         for number in reversed(self.program.operations):
             descriptor = self.program.descriptor(number)
-            if self._axes[number] is None and descriptor.kind is Kind.MAP and not self.fixed[number]:
+            can = descriptor.kind is Kind.MAP and not is_quantised(descriptor) and not self.fixed[number]
+            if can and self._axes[number] is None:
                 axes = (axis for axis in range(len(descriptor.shape)) if can_cut(descriptor, axis, self.cuts))
                 axis = next((axis for axis in axes if self._suffices(number, period_of(descriptor.shape, axis))), None)
                 if axis is not None:

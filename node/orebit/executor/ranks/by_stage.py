@@ -16,7 +16,7 @@ from itertools import accumulate
 
 from orebit.executor.memory import independent_of_state
 from orebit.executor.ranks.cost import output_bytes, work
-from orebit.executor.ranks.placement import Placement
+from orebit.executor.ranks.placement import Placement, is_quantised
 from orebit.program.descriptor import Source
 from orebit.program.graph import Program
 
@@ -47,6 +47,7 @@ def place_by_stage(program: Program, ranks: int, small: float = _SMALL) -> Place
         places = list(range(len(program.nodes)))
     owners = _owners(stages, places, ranks)
     _settle(stages, owners)
+    _quantise_where_read(stages, owners)
     for old, new in zip(program.inputs(Source.STATE), program.new_state, strict=True):
         owners[old] = owners[new]
     return Placement(program, ranks, None, nobody, owners)
@@ -108,6 +109,17 @@ def _settle(stages: _Stages, owners: list[int | None]) -> None:
                 if sum(map(passed, (number, *sources))) < least:
                     best, least = owner, sum(map(passed, (number, *sources)))
             owners[number] = best
+
+
+def _quantise_where_read(stages: _Stages, owners: list[int | None]) -> None:
+    """Moves exponents and quantised numbers to the rank that reads them: a product must see how they were made to know
+    their range, and takes them from the tensor itself."""
+    kept = set(stages.program.new_state)
+    for number in reversed(stages.divided):
+        if is_quantised(stages.program.descriptor(number)) and number not in kept:
+            readers = {owners[reader] for reader in stages.edges.get(number, ())}
+            if len(readers) == 1:
+                (owners[number],) = readers
 
 
 class _Stages:

@@ -9,8 +9,13 @@ from functools import cached_property
 from orebit.executor.memory import independent_of_state
 from orebit.executor.ranks.cuts import Cuts, period_of
 from orebit.executor.ranks.localise import adds, is_partial, localise, own_axis
-from orebit.program.descriptor import Descriptor, Source
+from orebit.program.descriptor import Descriptor, Kind, Source
 from orebit.program.graph import Program
+
+
+def is_quantised(descriptor: Descriptor) -> bool:
+    """Whether a node makes narrow integers: exponents, quantised numbers, masks."""
+    return descriptor.kind is Kind.MAP and not descriptor.dtype.is_float and descriptor.dtype.size <= 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import cached_property
 from math import prod
 
-from orebit.executor.ranks.placement import Placement, Read
-from orebit.program.descriptor import Kind, Source
+from orebit.executor.ranks.placement import Placement, Read, is_quantised
+from orebit.program.descriptor import Source
 
 # An exponent, and the quantised number that it scales.
 _MADE_ANEW = 2
@@ -101,8 +101,7 @@ class Schedule:
         kept = {read.producer for reads in self.placement.reads for read in reads if read.exchanged}
         kept |= set(self.program.new_state)
         for number in self.program.operations:
-            descriptor = self.program.descriptor(number)
-            narrow = descriptor.kind is Kind.MAP and not descriptor.dtype.is_float and descriptor.dtype.size <= 2
+            narrow = is_quantised(self.program.descriptor(number))
             if narrow and number not in kept and not self.placement.fixed[number]:
                 depth = 1 + max((depths.get(operand, 0) for operand in self.program.nodes[number].operands), default=0)
                 if depth <= _MADE_ANEW:
