@@ -254,6 +254,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "Adamax": lambda p: optim.Adamax(p, lr=0.01),
     "NAdam": lambda p: optim.NAdam(p, lr=0.01),
     "RAdam": lambda p: optim.RAdam(p, lr=0.01),
+    "Adafactor": lambda p: optim.Adafactor(p, lr=0.01),
     "Rprop": lambda p: optim.Rprop(p, lr=0.01),
     "ASGD": lambda p: optim.ASGD(p, lr=0.01),
     "L-BFGS": lambda p: optim.LBFGS(p),
