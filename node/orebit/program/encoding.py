@@ -9,6 +9,7 @@ from __future__ import annotations
 from orebit.errors import ProgramError
 from orebit.program import varint
 from orebit.program.check import refuse_invalid
+from orebit.program.collecting import seldom_collecting
 from orebit.program.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor
 from orebit.program.expression import MAX_OPERANDS
 from orebit.program.graph import HEADER_BYTES, Header, Node, Program
@@ -43,10 +44,11 @@ def decode(data: bytes) -> Program:
         raise ProgramError(f"a program of {len(data)} bytes exceeds the limit of {MAX_PROGRAM_BYTES}")
     reader = varint.Reader(data)
     header = Header.decode(reader.take(HEADER_BYTES))
-    descriptors = _read_descriptors(reader)
-    nodes = _read_nodes(reader, header, descriptors)
-    program = Program(header, descriptors, nodes)
-    refuse_invalid(program)
+    with seldom_collecting():
+        descriptors = _read_descriptors(reader)
+        nodes = _read_nodes(reader, header, descriptors)
+        program = Program(header, descriptors, nodes)
+        refuse_invalid(program)
     return program
 
 
