@@ -191,7 +191,7 @@ def test_dividing_any_program_takes_time_in_proportion(split: Split) -> None:
         levels_of(Schedule(PLACERS[split](program, 2)), 0)
         return time.process_time() - began
 
-    assert seconds(4000) < 16 * seconds(500) + 0.5
+    assert seconds(2400) < 16 * seconds(300) + 0.5
 
 
 def test_parts_that_would_be_many_times_the_program_are_refused() -> None:

@@ -115,7 +115,7 @@ def parts(case: RandomPart, own: Sequence[int | None], tensors: Sequence[np.ndar
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
 def test_parts_make_up_the_whole(kind: Kind) -> None:
     read_own = 0
-    for seed in range(3000 if LONG else 150):
+    for seed in range(3000 if LONG else 70):
         case = RandomPart(seed, kind)
         if prod(case.space) > 2000 or not can_cut(case.descriptor, case.axis, case.cuts):
             continue
