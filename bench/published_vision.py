@@ -188,7 +188,7 @@ def faster_rcnn() -> Fields:
 
 
 def _vit(module: str, name: str, size: int = 32, **settings: Any) -> None:
-    @published("vit-pytorch", name)
+    @published("vit-pytorch", f"{name} ({module})" if name in ("ViT", "SimpleViT") else name)
     def make() -> Fields:
         import importlib
 
