@@ -18,7 +18,7 @@ from orebit.program.tracing_hyperparameters import hyperparameters
 from orebit.program.tracing_optimizers import plain_variants, refuse_unsuitable
 from orebit.program.tracing_scalars import ScalarTable
 from orebit.program.tracing_snapshot import restored
-from orebit.program.tracing_start import find_start
+from orebit.program.tracing_start import find_start, refuse_host_randomness
 from orebit.program.tracing_steps import (
     Batch,
     Traceable,
@@ -94,6 +94,7 @@ def capture(
         trial = Trial(step, start, settings, scheduled)
         first, second = trial.trace(batches[0], (0, 0, 0), 0), trial.trace(batches[1], (1, 1, 1), 1)
         refuse_difference(trial, batches, first, second)
+        refuse_host_randomness(step.source, start.drawn)
         if moved(counting):
             refuse_counted(trial, batches[1], second, moved(counting))
         first.sites.refuse_shared(second.sites, step.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -37,11 +38,15 @@ def written_methods() -> Iterator[None]:
         return _cumulative_batch_norm(self, x) if cumulative else forward(self, x)
 
     with ExitStack() as patches:
-        # By this, published models ask whether values may be looked at.
-        patches.enter_context(patch.object(torch.jit, "is_tracing", lambda: True))
+        patches.enter_context(patch.object(torch.jit, "is_tracing", _asked_by_a_model))
         patches.enter_context(patch.object(AveragedModel, "update_parameters", _update_parameters))
         patches.enter_context(patch.object(_BatchNorm, "forward", normalised))
         yield
+
+
+def _asked_by_a_model() -> bool:
+    """Published models ask torch.jit.is_tracing() whether values may be looked at; torch asks it of its own trace."""
+    return not str(sys._getframe(1).f_globals.get("__name__", "")).startswith("torch.")
 
 
 def _update_parameters(self: Any, model: torch.nn.Module) -> None:

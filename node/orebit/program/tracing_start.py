@@ -33,11 +33,15 @@ class NumberClock:
 
 @dataclass(frozen=True)
 class Start:
-    """The state before the first step, by name, and what in it counts steps: tensors by identity, and numbers."""
+    """The state before the first step, by name, and what in it counts steps: tensors by identity, and numbers.
+
+    `drawn` is the source of the host's random numbers that the step draws from; empty if none.
+    """
 
     initial: dict[str, torch.Tensor]
     clocks: Mapping[int, Clock]
     numbers: list[NumberClock]
+    drawn: str
 
 
 def fresh(batch: Batch) -> Batch:
@@ -58,7 +62,7 @@ def find_start(step: Traceable, batch: Batch) -> Start:
     python = [kept(step.model, function)]
     undamped = undampened(step.optimizers)
     with beginnings(step.optimizers) as begun, _stepped_with(step) as stepped:
-        run_eagerly(step, batch)
+        drawn = run_eagerly(step, batch)
     _refuse_replaced(step, held)
     _refuse_untrained(step, before, stepped)
     python.append(kept(step.model, function))
@@ -69,7 +73,7 @@ def find_start(step: Traceable, batch: Batch) -> Start:
     }
     first = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     numbers = [(entry, key, entry[key]) for entry, key in held_numbers(step.optimizers)]
-    run_eagerly(step, batch)
+    drawn = run_eagerly(step, batch) or drawn
     python.append(kept(step.model, function))
     refuse_counters(python[1], python[2], step.source)
     clocks = _clocks(step, initial, first)
@@ -79,11 +83,14 @@ def find_start(step: Traceable, batch: Batch) -> Start:
         _run_again(step, batch, tensors, first, changed_tensors(python[0], python[2]))
     _reset(step, tensors, initial, number_clocks)
     step.model.zero_grad(set_to_none=True)
-    return Start(initial, clocks, number_clocks)
+    return Start(initial, clocks, number_clocks, drawn)
 
 
-def run_eagerly(step: Traceable, batch: Batch) -> None:
+def run_eagerly(step: Traceable, batch: Batch) -> str:
     """One step as torch does it.
+
+    Returns:
+        The source of the host's random numbers that the step has drawn from; empty if none.
 
     Raises:
         TraceError: when the user's code fails.
@@ -104,15 +111,20 @@ def run_eagerly(step: Traceable, batch: Batch) -> None:
         ) from error
     finally:
         generators.sites.restore_generators()
-    _refuse_host_randomness(step, *host)
+    if random.getstate() != host[0]:
+        return "Python's random"
+    return "" if _same_state(np.random.get_state(), host[1]) else "numpy.random"
 
 
-def _refuse_host_randomness(step: Traceable, python: Any, numpy: Any) -> None:
-    """What is drawn may decide something that two traces rarely show, such as a layer that is left out."""
-    named = "Python's random" if random.getstate() != python else "numpy.random"
-    if named == "Python's random" or not _same_state(np.random.get_state(), numpy):
+def refuse_host_randomness(source: str, drawn: str) -> None:
+    """What is drawn may decide something that two traces rarely show, such as a layer that is left out.
+
+    Raises:
+        TraceError: when the step at `source` has drawn.
+    """
+    if drawn:
         raise TraceError(
-            f"the step at {step.source} draws from {named}, and a program has only torch's random numbers: draw with"
+            f"the step at {source} draws from {drawn}, and a program has only torch's random numbers: draw with"
             " torch.rand and choose with torch.where, or draw before and give it as data"
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orebit.errors import ExecutionError
 
-ABI = 1
+ABI = 2
 MAX_THREADS = 1024
 
 KERNEL_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64), ctypes.c_int64, ctypes.c_int64)

@@ -20,7 +20,7 @@
 #define OREBIT_EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a kernel's words, a packed layout or a function here changes its meaning. */
-#define OREBIT_ABI 1
+#define OREBIT_ABI 2
 
 /* `args` are 64-bit words fixed when a step is bound; [begin, end) is a part of the kernel's parallel range.
  * The result does not depend on how the range is split, nor on the order of the parts. */
