@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -117,6 +118,13 @@ class Rig:
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.command("status", "--json"))
         return status
+
+    @property
+    def checkpoints(self) -> int:
+        """How many checkpoints its journal keeps of work that is not settled."""
+        with contextlib.closing(sqlite3.connect(f"file:{Home(self.home).journal}?mode=ro", uri=True)) as journal:
+            count: int = journal.execute("SELECT COUNT(*) FROM progress").fetchone()[0]
+        return count
 
     @property
     def log(self) -> str:
