@@ -1,7 +1,7 @@
 """Descriptors: what a node computes, without node numbers. Equal descriptors are equal bytes (docs/protocol.md, 4).
 
-Encoding: kind, type, rank (a byte each), dimensions (varints); then
-input: source (byte), index (varint);
+Encoding: the head, which says what tensor it gives: kind, type, rank (a byte each), dimensions (varints); then the
+body, input: source (byte), index (varint);
 others: reduction rank and dimensions (`dot`, `sum`, `max`, `scatter_*` only), number of operands (`map` only), the
 operands, and for a map the expression's instructions up to the end. An operand is: type, rank, dimensions, its index
 map (per axis: offset and coefficients zigzag, divisor - 1), its fill (an f32's bits as a varint, an integer zigzag).
@@ -118,19 +118,26 @@ class Descriptor:
 
     @cached_property
     def encoded(self) -> bytes:
-        """The canonical bytes, at most 4,096 in a valid program.
+        """The canonical bytes, at most 4,096 in a valid program: head, then body.
 
         Raises:
             ProgramError: if a number exceeds the encoding.
         """
-        data = bytes([self.kind, self.dtype]) + _encode_dims(self.shape)
-        if self.kind is Kind.INPUT:
-            data += bytes([self.source]) + varint.unsigned(self.index)
-        else:
-            data += self._encode_body()
-        return data
+        return self.head + self._encode_body()
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first of the canonical bytes: kind, type and dimensions, all that a posting of its tensor needs."""
+        return bytes([self.kind, self.dtype]) + _encode_dims(self.shape)
+
+    @property
+    def body(self) -> bytes:
+        """The rest of the canonical bytes."""
+        return self.encoded[len(self.head) :]
 
     def _encode_body(self) -> bytes:
+        if self.kind is Kind.INPUT:
+            return bytes([self.source]) + varint.unsigned(self.index)
         parts = [_encode_dims(self.reduction)] if self.kind.reduces else []
         if self.kind is Kind.MAP:
             parts.append(bytes([len(self.operands)]))
@@ -141,8 +148,8 @@ class Descriptor:
 
     @cached_property
     def hash(self) -> bytes:
-        """sha256 of the canonical bytes."""
-        return hashlib.sha256(self.encoded).digest()
+        """sha256(sha256(head) || sha256(body)): a type and shape can be shown without the other 4 KiB."""
+        return descriptor_hash(hashlib.sha256(self.head).digest(), hashlib.sha256(self.body).digest())
 
     @classmethod
     def decode(cls, data: bytes) -> Descriptor:
@@ -165,6 +172,11 @@ class Descriptor:
         reader.done()
         descriptor.__dict__["encoded"] = data  # there is one encoding, and it was just read
         return descriptor
+
+
+def descriptor_hash(head_hash: bytes, body_hash: bytes) -> bytes:
+    """A descriptor's hash from the hashes of its two parts."""
+    return hashlib.sha256(head_hash + body_hash).digest()
 
 
 def _code(enum: type[E], value: int, what: str) -> E:

@@ -101,7 +101,7 @@ class Program:
 
     @cached_property
     def leaves(self) -> list[bytes]:
-        """The node leaves: sha256(00 || sha256(descriptor) || operand numbers, u32 little-endian)."""
+        """The node leaves: sha256(00 || descriptor hash || operand numbers, u32 little-endian)."""
         hashes = [descriptor.hash for descriptor in self.descriptors]
         return [node_leaf(hashes[node.descriptor], node.operands) for node in self.nodes]
 

@@ -12,6 +12,7 @@ from building import chain, mixed
 from orebit.commitment import merkle
 from orebit.errors import ProgramError
 from orebit.program import varint
+from orebit.program.descriptor import Descriptor
 from orebit.program.encoding import MAX_PROGRAM_BYTES
 from orebit.program.graph import Header, Program
 
@@ -35,13 +36,35 @@ def test_programs_round_trip_and_their_root_is_the_documented_hash() -> None:
     assert decoded == program and decoded.encode() == program.encode()
     leaves = []
     for node in program.nodes:
-        descriptor = hashlib.sha256(program.descriptors[node.descriptor].encoded).digest()
+        encoded = program.descriptors[node.descriptor].encoded
+        body = _head_size(encoded)
+        parts = [hashlib.sha256(part).digest() for part in (encoded[:body], encoded[body:])]
+        descriptor = hashlib.sha256(parts[0] + parts[1]).digest()
         numbers = b"".join(struct.pack("<I", operand) for operand in node.operands)
         leaves.append(hashlib.sha256(b"\x00" + descriptor + numbers).digest())
     header = program.header
     counts = (header.state, header.constants, header.parameters, header.nodes, header.new_state)
     preimage = b"\x04" + struct.pack("<6I", 1, *counts) + merkle.root(leaves)
     assert program.preimage == preimage and program.root == hashlib.sha256(preimage).digest()
+
+
+def _head_size(encoded: bytes) -> int:
+    """Bytes of kind, type, rank and dimensions, of which each ends at its first byte below 0x80."""
+    size = 3
+    for _ in range(encoded[2]):
+        while encoded[size] >= 0x80:
+            size += 1
+        size += 1
+    return size
+
+
+def test_a_descriptor_is_its_head_and_its_body_however_it_was_made() -> None:
+    for made in mixed().descriptors:
+        read = Descriptor.decode(made.encoded)
+        for descriptor in (made, read):
+            assert descriptor.head == made.encoded[: _head_size(made.encoded)] and descriptor.body
+            assert descriptor.head + descriptor.body == made.encoded
+        assert read.hash == made.hash
 
 
 def test_any_change_of_a_node_changes_the_root() -> None:
