@@ -29,7 +29,8 @@ from rivals import fastest
 
 from orebit.errors import OrebitError
 from orebit.executor.conformance import Factory
-from orebit.executor.selection import EXECUTORS, load
+from orebit.executor.hardware import EXECUTORS
+from orebit.executor.selection import load
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "node" / "executor"))
 from program_agreement import difference, disagreement  # noqa: E402  # the tests' own

@@ -40,8 +40,9 @@ from workloads import SIZES, WORKLOADS, make, maker
 
 from orebit.errors import OrebitError
 from orebit.executor.conformance import Factory
+from orebit.executor.hardware import EXECUTORS, Hardware
 from orebit.executor.run import run_shard, state_heads
-from orebit.executor.selection import EXECUTORS, Hardware, choose_executor, load
+from orebit.executor.selection import choose_executor, load
 from orebit.strategy.training import TracedTraining
 
 OUTPUT = Path("build/bench/engine.json")

@@ -37,9 +37,10 @@ from workloads import WORKLOADS, make, maker
 
 import orebit
 from orebit.commitment.lists import state_root
-from orebit.executor.ranks import LocalRanks, Split
+from orebit.executor.hardware import EXECUTORS, Split
+from orebit.executor.ranks import LocalRanks
 from orebit.executor.run import state_heads
-from orebit.executor.selection import EXECUTORS, REFERENCE, Unavailable, load
+from orebit.executor.selection import REFERENCE, Unavailable, load
 from orebit.program.graph import Program
 
 OUTPUT = Path("build/bench/identity.json")

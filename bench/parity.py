@@ -29,7 +29,8 @@ from torch.nn import functional
 from workloads import LM_LENGTH, LM_VOCABULARY, TransformerLM, Workload, token_loss
 
 from orebit.errors import OrebitError
-from orebit.executor.selection import EXECUTORS, load
+from orebit.executor.hardware import EXECUTORS
+from orebit.executor.selection import load
 
 OUTPUT = Path("build/bench/parity.json")
 HELD_OUT_IMAGES = 1000

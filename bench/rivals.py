@@ -13,7 +13,8 @@ from workloads import Workload
 
 from orebit.errors import OrebitError
 from orebit.executor.conformance import Executor, Factory
-from orebit.executor.selection import Hardware, load
+from orebit.executor.hardware import Hardware
+from orebit.executor.selection import load
 from orebit.program.graph import Program
 
 Step = Callable[[], None]

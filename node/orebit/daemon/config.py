@@ -14,8 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from orebit.chain.rpc import parse_urls
 from orebit.chain.token import UNIT, format_amount, parse_amount
 from orebit.errors import ConfigError
-from orebit.executor.ranks import Split
-from orebit.executor.selection import Hardware
+from orebit.executor.hardware import Hardware, Split
 
 FILE_NAME = "node.toml"
 

@@ -18,9 +18,8 @@ from orebit.daemon.journal import Journal
 from orebit.daemon.measuring import Measurement, best_of_a_few, is_quick, measured_apart
 from orebit.errors import BlobMissing, ProgramError
 from orebit.executor.conformance import Executor
-from orebit.executor.ranks import Split
+from orebit.executor.hardware import Hardware, Split
 from orebit.executor.run import engaged
-from orebit.executor.selection import Hardware
 from orebit.program.descriptor import Kind
 from orebit.program.graph import Program
 from orebit.store import BlobClient, LocalStore, Plan, PlanShard

@@ -22,10 +22,10 @@ from typing import Any
 
 from orebit.errors import ExecutionError, OrebitError, ProgramError
 from orebit.executor.conformance import Executor
+from orebit.executor.hardware import Hardware, Split
 from orebit.executor.memory import physical_memory
-from orebit.executor.ranks import Split
 from orebit.executor.run import engaged
-from orebit.executor.selection import WORTH_COMPILING, Hardware
+from orebit.executor.selection import WORTH_COMPILING
 from orebit.executor.storage import Given
 from orebit.program.graph import Program
 from orebit.store import LocalStore

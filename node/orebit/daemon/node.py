@@ -41,7 +41,8 @@ from orebit.daemon.watch import Watch
 from orebit.daemon.work import Worker, Workshop
 from orebit.errors import AccountError, ChainError
 from orebit.executor.conformance import run_conformance
-from orebit.executor.selection import Hardware, conforming
+from orebit.executor.hardware import Hardware
+from orebit.executor.selection import conforming
 from orebit.store import BlobClient, LocalStore, blob_routes, serve
 
 log = structlog.get_logger(__name__)

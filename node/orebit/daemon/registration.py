@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 
 import structlog
-import torch
 
 from orebit.chain import events
 from orebit.chain.registry import Registry
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 def capabilities() -> str:
     """What this machine says of itself in the registry; nobody relies on it."""
-    return f"reference; {platform.machine()}; torch {torch.__version__}"
+    return f"reference; {platform.machine()}; torch {version('torch')}"
 
 
 async def find_node(registry: Registry, journal: Journal, address: str) -> int | None:

@@ -19,9 +19,8 @@ from orebit.commitment import ListKind, ShardResult, list_root, merkle
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Journal
 from orebit.errors import BlobCorrupt, BlobMissing, ExecutionStopped, OrebitError
-from orebit.executor.ranks import Split
+from orebit.executor.hardware import Hardware, Split
 from orebit.executor.run import Checkpoint, ShardRun, run_shard
-from orebit.executor.selection import Hardware
 from orebit.store import LocalStore, PlanShard
 
 log = structlog.get_logger(__name__)

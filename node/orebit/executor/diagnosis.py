@@ -18,7 +18,8 @@ from typing import Any
 
 from orebit.errors import ConformanceError
 from orebit.executor.conformance import Factory, cases
-from orebit.executor.selection import EXECUTORS, Unavailable, load
+from orebit.executor.hardware import EXECUTORS
+from orebit.executor.selection import Unavailable, load
 from orebit.executor.standard import standard_programs
 
 MEASURE_SECONDS = 1.0

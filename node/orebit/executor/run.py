@@ -15,10 +15,11 @@ from orebit.commitment.head import TensorHead
 from orebit.commitment.lists import ListKind, list_root, state_root
 from orebit.errors import ExecutionError, ExecutionStopped, TooMuchCode
 from orebit.executor.conformance import Executor, Factory
+from orebit.executor.hardware import Hardware, Split
 from orebit.executor.hashing import tensor_head
-from orebit.executor.ranks import LocalRanks, Split
+from orebit.executor.ranks import LocalRanks
 from orebit.executor.reference import ReferenceExecutor
-from orebit.executor.selection import Hardware, choose_executor
+from orebit.executor.selection import choose_executor
 from orebit.executor.storage import Deferred, Given
 from orebit.program.graph import Program
 

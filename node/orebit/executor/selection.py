@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import cast
@@ -21,31 +20,15 @@ import structlog
 
 from orebit.errors import ConformanceError, ExecutionError, StorageError
 from orebit.executor.conformance import Factory, run_conformance
+from orebit.executor.hardware import EXECUTORS, Hardware
 from orebit.executor.native import library as native
 from orebit.executor.reference import ReferenceExecutor
 from orebit.program.graph import Program
 
 RECORD = "executors.json"
 REFERENCE = "reference"
-# The fastest first. Modules are imported when asked for: a machine need not have what they need.
+# Modules are imported when asked for: a machine need not have what they need.
 _MODULES = {"cuda": ("orebit.executor.cuda", "CudaExecutor"), "fused": ("orebit.executor.fused", "FusedExecutor")}
-EXECUTORS = (*_MODULES, REFERENCE)
-
-
-class Hardware(StrEnum):
-    """What a shard may run on: the fastest there is, the processor alone, or a GPU and nothing else."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-    @property
-    def executors(self) -> tuple[str, ...]:
-        """The executors that run there, the fastest first."""
-        if self is Hardware.CUDA:
-            return ("cuda",)
-        return tuple(name for name in EXECUTORS if self is Hardware.AUTO or name != "cuda")
-
 
 # Positions of all nodes over all steps of a run below which the reference executor is done before code is compiled.
 WORTH_COMPILING = 1 << 26

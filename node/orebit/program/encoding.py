@@ -6,6 +6,8 @@ There is one encoding of a program: descriptors are distinct and stand in the or
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from orebit.errors import ProgramError
 from orebit.program import varint
 from orebit.program.check import refuse_invalid
@@ -34,6 +36,7 @@ def encode(program: Program) -> bytes:
     return b"".join(parts)
 
 
+@lru_cache(maxsize=2)  # a node meets the same program again and again: when it fetches, stores, measures and runs it
 def decode(data: bytes) -> Program:
     """Parses and checks a program in time and memory linear in its bytes.
 

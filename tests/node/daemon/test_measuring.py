@@ -10,8 +10,7 @@ from shards import program, put_plan
 
 from orebit.daemon.measuring import Measurement, is_quick, measured_apart
 from orebit.errors import ExecutionError, ProgramError
-from orebit.executor.ranks import Split
-from orebit.executor.selection import Hardware
+from orebit.executor.hardware import Hardware, Split
 from orebit.store import LocalStore
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orebit.executor.conformance import Factory
-from orebit.executor.selection import EXECUTORS, Unavailable, load
+from orebit.executor.hardware import EXECUTORS
+from orebit.executor.selection import Unavailable, load
 
 
 def factory_of(name: str) -> Factory:

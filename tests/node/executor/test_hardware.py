@@ -10,8 +10,9 @@ from orebit.daemon.config import load_config
 from orebit.errors import ConfigError
 from orebit.executor import selection
 from orebit.executor.conformance import Factory
+from orebit.executor.hardware import Hardware
 from orebit.executor.reference import ReferenceExecutor
-from orebit.executor.selection import Hardware, Unavailable, conforming
+from orebit.executor.selection import Unavailable, conforming
 
 NODE = 'rpc = ["http://127.0.0.1:8545"]\npublic_url = "http://127.0.0.1:7117"\n'
 

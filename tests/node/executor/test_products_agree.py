@@ -14,8 +14,9 @@ import pytest
 import torch
 from rig_executors import factory_of
 
+from orebit.executor.hardware import EXECUTORS
 from orebit.executor.reference import ReferenceExecutor
-from orebit.executor.selection import EXECUTORS, REFERENCE
+from orebit.executor.selection import REFERENCE
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder, Value
 from orebit.program.graph import Program

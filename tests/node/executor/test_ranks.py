@@ -14,8 +14,9 @@ from rig_executors import factory_of
 
 from orebit.errors import ExecutionError
 from orebit.executor.conformance import Factory
+from orebit.executor.hardware import Split
 from orebit.executor.memory import independent_of_state
-from orebit.executor.ranks import RanksExecutor, Split
+from orebit.executor.ranks import RanksExecutor
 from orebit.executor.ranks.cuts import Cuts
 from orebit.executor.ranks.executor import PLACERS
 from orebit.executor.ranks.placement import Placement

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from orebit.errors import ExecutionError
-from orebit.executor.ranks import LocalRanks, Split
+from orebit.executor.hardware import Split
+from orebit.executor.ranks import LocalRanks
 from orebit.executor.ranks.by_data import place_by_data
 from orebit.executor.ranks.by_stage import place_by_stage
 from orebit.executor.reference import ReferenceExecutor

@@ -16,8 +16,9 @@ import torch
 from model_cases import BATCH, Case, cases
 
 from orebit.errors import TraceError
+from orebit.executor.hardware import EXECUTORS
 from orebit.executor.reference import ReferenceExecutor
-from orebit.executor.selection import EXECUTORS, REFERENCE, Unavailable, load
+from orebit.executor.selection import REFERENCE, Unavailable, load
 from orebit.strategy.training import TracedTraining, Training, trace_training
 
 LONG = os.environ.get("OREBIT_LONG_TESTS") == "1"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 import numpy as np
 import torch
 
 from orebit.errors import ExecutionError
 from orebit.executor.conformance import Executor, Factory
+from orebit.executor.hardware import Split
 from orebit.executor.ranks.by_data import place_by_data
 from orebit.executor.ranks.by_stage import place_by_stage
 from orebit.executor.ranks.exchange import Exchange, Values
@@ -22,14 +22,6 @@ from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.storage import Given, accept
 from orebit.program.descriptor import Source
 from orebit.program.graph import Program
-
-
-class Split(Enum):
-    """How the nodes of a step are divided between ranks."""
-
-    DATA = "data"
-    STAGE = "stage"
-
 
 PLACERS: dict[Split, Callable[[Program, int], Placement]] = {Split.DATA: place_by_data, Split.STAGE: place_by_stage}
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from orebit.errors import ExecutionError
-from orebit.executor.ranks.executor import Split
+from orebit.executor.hardware import Split
 from orebit.executor.ranks.group import TIMEOUT
 from orebit.executor.storage import Given, accept
 from orebit.program.descriptor import Source

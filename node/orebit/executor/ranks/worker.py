@@ -20,7 +20,8 @@ import torch
 import torch.distributed as distributed
 
 from orebit.errors import OrebitError
-from orebit.executor.ranks.executor import RanksExecutor, Split
+from orebit.executor.hardware import Split
+from orebit.executor.ranks.executor import RanksExecutor
 from orebit.executor.ranks.group import ProcessGroup
 from orebit.executor.selection import choose_executor, load
 from orebit.executor.storage import Given
