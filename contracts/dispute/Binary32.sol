@@ -24,27 +24,46 @@ library Binary32 {
     uint256 private constant MAGNITUDE = 0x7fffffff;
     uint256 private constant FRACTION = 0x007fffff;
     uint256 private constant HIDDEN = 0x00800000;
-    /// @dev One bit for each exponent; set for the two that are no normal number's.
-    uint256 private constant EXTREME = (1 << 255) | 1;
+    /// @dev First digits of square roots, a byte each: of 2 to 4, then of 1 to 2, times 128, in sixteenths.
+    uint256 private constant ROOTS = 0xb8bdc3c8cdd2d7dbe0e5e9edf2f6fafe82868a8d9194989b9ea2a5a8abaeb1b4;
 
     /* ARITHMETIC */
 
-    function add(uint256 a, uint256 b) internal pure returns (uint256) {
+    function add(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
-            uint256 larger = a & MAGNITUDE;
-            uint256 smaller = b & MAGNITUDE;
-            if (larger < smaller) (a, b, larger, smaller) = (b, a, smaller, larger);
-            if (larger >= INFINITY) {
-                return larger > INFINITY || (smaller == INFINITY && a != b) ? NAN : a;
+            result = a & SIGN;
+            uint256 opposed = (a ^ b) & SIGN;
+            a &= MAGNITUDE;
+            b &= MAGNITUDE;
+            if (a < b) {
+                (a, b) = (b, a);
+                result ^= opposed;
             }
-            uint256 exponent = _aboveLeast(larger);
-            uint256 gap = exponent - _aboveLeast(smaller);
-            // Less than a quarter of a unit in the last place, which is half of one below a power of two.
-            if (gap > 25) return a;
-            larger = (larger - (exponent << 23)) << 25;
-            smaller = (smaller - ((exponent - gap) << 23)) << (25 - gap);
-            if ((a ^ b) & SIGN == 0) return _sum(a & SIGN, larger + smaller, exponent);
-            return larger == smaller ? 0 : _difference(a & SIGN, larger - smaller, exponent);
+            if (a >= INFINITY) {
+                if (a > INFINITY || opposed * b == INFINITY << 31) return NAN;
+                return result | INFINITY;
+            }
+            uint256 exponent = _aboveLeast(a);
+            uint256 gap = _aboveLeast(b);
+            // Digits are dropped only of what is less than a quarter of the larger one's last place: that is too little
+            // to matter, be it half the last place of the sum, next below a power of two.
+            b = ((b - (gap << 23)) << 25) >> (exponent - gap);
+            a = ((a - (exponent << 23)) << 25) + b * (1 - (opposed >> 30));
+            if (a >= 1 << 49) {
+                a = ((exponent + 1) << 23) + _halfEven(a, 26);
+                if (a > INFINITY) a = INFINITY;
+                return result | a;
+            }
+            if (a >= 1 << 48) return result | ((exponent << 23) + _halfEven(a, 25));
+            if (a == 0) return result & ~opposed;
+            if (exponent == 0) return result | (a >> 25);
+            --exponent;
+            if (a >= 1 << 47) return result | ((exponent << 23) + _halfEven(a, 24));
+            // Only where exponents differ by one at most do more leading digits cancel.
+            a >>= 24;
+            gap = 23 - _highest24(a);
+            if (gap > exponent) gap = exponent;
+            result |= ((exponent - gap) << 23) + (a << gap);
         }
     }
 
@@ -52,76 +71,88 @@ library Binary32 {
         return add(a, b ^ SIGN);
     }
 
-    function mul(uint256 a, uint256 b) internal pure returns (uint256) {
+    function mul(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
-            uint256 sign = (a ^ b) & SIGN;
+            result = (a ^ b) & SIGN;
             uint256 x = (a >> 23) & 0xff;
             uint256 y = (b >> 23) & 0xff;
-            uint256 m = (a & FRACTION) | HIDDEN;
-            uint256 n = (b & FRACTION) | HIDDEN;
-            if (((EXTREME >> x) | (EXTREME >> y)) & 1 != 0) {
-                a &= MAGNITUDE;
-                b &= MAGNITUDE;
-                if (x == 0xff || y == 0xff) {
-                    return a > INFINITY || b > INFINITY || a == 0 || b == 0 ? NAN : sign | INFINITY;
+            a &= FRACTION;
+            b &= FRACTION;
+            if ((x % 255) * (y % 255) == 0) {
+                if (x + y == 0) return result;
+                if (x + y >= 255) {
+                    a |= x << 23;
+                    b |= y << 23;
+                    return a > INFINITY || b > INFINITY || a == 0 || b == 0 ? NAN : result | INFINITY;
                 }
-                if (a == 0 || b == 0) return sign;
-                (m, x) = _normalised(a);
-                (n, y) = _normalised(b);
+                if (x == 0) {
+                    if (a == 0) return result;
+                    (a, x) = _subnormal(a);
+                } else {
+                    if (b == 0) return result;
+                    (b, y) = _subnormal(b);
+                }
             }
-            m *= n;
-            n = m >> 47;
-            return _rounded(sign, m, 23 + n, int256(x + y + n) - 128);
+            a = (a | HIDDEN) * (b | HIDDEN);
+            b = a >> 47;
+            x += y + b - 128;
+            a <<= 1 - b;
+            if (x < 254) return result | ((x << 23) + _halfEven(a, 24));
+            return result | (x >> 255 == 0 ? INFINITY : _halfEven(a, 24 - x));
         }
     }
 
-    function div(uint256 a, uint256 b) internal pure returns (uint256) {
+    function div(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
-            uint256 sign = (a ^ b) & SIGN;
+            result = (a ^ b) & SIGN;
             uint256 x = (a >> 23) & 0xff;
             uint256 y = (b >> 23) & 0xff;
-            uint256 m = (a & FRACTION) | HIDDEN;
-            uint256 n = (b & FRACTION) | HIDDEN;
-            if (((EXTREME >> x) | (EXTREME >> y)) & 1 != 0) {
-                a &= MAGNITUDE;
-                b &= MAGNITUDE;
-                if (a > INFINITY || b > INFINITY || (a == b && (a == 0 || a == INFINITY))) return NAN;
-                if (a == INFINITY || b == 0) return sign | INFINITY;
-                if (a == 0 || b == INFINITY) return sign;
-                (m, x) = _normalised(a);
-                (n, y) = _normalised(b);
+            a &= FRACTION;
+            b &= FRACTION;
+            if ((x % 255) * (y % 255) == 0) {
+                if (x == 255) return a != 0 || y == 255 ? NAN : result | INFINITY;
+                if (y == 255) return b != 0 ? NAN : result;
+                if (y == 0) {
+                    if (b == 0) return x | a == 0 ? NAN : result | INFINITY;
+                    (b, y) = _subnormal(b);
+                }
+                if (x == 0) {
+                    if (a == 0) return result;
+                    (a, x) = _subnormal(a);
+                }
             }
             // A quotient that is no tie differs from one by 2^-49 at least, so 64 digits tell them apart.
-            assembly ("memory-safe") {
-                m := div(shl(64, m), n)
-            }
-            n = m >> 64;
-            return _rounded(sign, m, 40 + n, int256(x + n) - int256(y) + 125);
+            a = _quotient((a | HIDDEN) << 64, b | HIDDEN);
+            b = a >> 64;
+            x = x + b + 125 - y;
+            a <<= 1 - b;
+            if (x < 254) return result | ((x << 23) + _halfEven(a, 41));
+            return result | (x >> 255 == 0 ? INFINITY : _halfEven(a, 41 - x));
         }
     }
 
     /// @notice The square root; of -0 it is -0, of anything else below zero NaN.
-    function sqrt(uint256 a) internal pure returns (uint256) {
+    function sqrt(uint256 a) internal pure returns (uint256 root) {
         unchecked {
+            uint256 x = a >> 23;
+            uint256 m = (a & FRACTION) | HIDDEN;
             if (a - HIDDEN >= INFINITY - HIDDEN) {
                 if (a == INFINITY || a & MAGNITUDE == 0) return a;
                 if (a > INFINITY) return NAN;
+                (m, x) = _subnormal(a);
+                a = (x << 23) + m - HIDDEN;
             }
-            (uint256 m, uint256 x) = _normalised(a);
             // From 2^78 to 2^80, times an even power of two.
             m <<= 56 - (x & 1);
-            uint256 root = 1 << 40;
+            // Seven digits by the exponent's last digit and the fraction's first four; 14, 29, 60 by Newton's method.
             assembly ("memory-safe") {
-                root := shr(1, add(root, div(m, root)))
-                root := shr(1, add(root, div(m, root)))
-                root := shr(1, add(root, div(m, root)))
+                root := shl(32, byte(and(shr(19, a), 31), ROOTS))
                 root := shr(1, add(root, div(m, root)))
                 root := shr(1, add(root, div(m, root)))
                 root := shr(1, add(root, div(m, root)))
             }
-            // No root is a tie.
-            root = (root + (1 << 15)) >> 16;
-            return (((x + 127) >> 1) << 23) + root - HIDDEN;
+            // A root is never a tie, nor nearer to one than 2^-51 of it.
+            root = ((root + (1 << 15)) >> 16) + (((x + 125) >> 1) << 23);
         }
     }
 
@@ -136,8 +167,9 @@ library Binary32 {
     }
 
     /// @notice The same float, `0x7fc00000` for every NaN.
-    function canonical(uint256 a) internal pure returns (uint256) {
-        return isNan(a) ? NAN : a;
+    function canonical(uint256 a) internal pure returns (uint256 result) {
+        result = a;
+        if (isNan(a)) result = NAN;
     }
 
     function isNan(uint256 a) internal pure returns (bool) {
@@ -148,33 +180,36 @@ library Binary32 {
 
     /// @notice 1 if a < b, else 0; 0 with a NaN; -0 equals +0.
     function lt(uint256 a, uint256 b) internal pure returns (uint256 result) {
-        if (isNan(a) || isNan(b) || (a | b) & MAGNITUDE == 0) return 0;
-        return _bit((a | b) & SIGN == 0 ? a < b : a > b);
+        result = _precedes(a, b);
+        if (_incomparable(a, b) | _bit((a | b) & MAGNITUDE == 0) != 0) result = 0;
     }
 
     /// @notice 1 if a <= b, else 0; 0 with a NaN; -0 equals +0.
     function le(uint256 a, uint256 b) internal pure returns (uint256 result) {
-        if (isNan(a) || isNan(b)) return 0;
-        if ((a | b) & MAGNITUDE == 0) return 1;
-        return _bit((a | b) & SIGN == 0 ? a <= b : a >= b);
+        result = (_precedes(b, a) ^ 1) | _bit((a | b) & MAGNITUDE == 0);
+        if (_incomparable(a, b) != 0) result = 0;
     }
 
     /// @notice 1 if a = b, else 0; 0 with a NaN; -0 equals +0.
     function eq(uint256 a, uint256 b) internal pure returns (uint256 result) {
-        if (isNan(a) || isNan(b)) return 0;
-        return _bit(a == b || (a | b) & MAGNITUDE == 0);
+        result = _bit(a == b) | _bit((a | b) & MAGNITUDE == 0);
+        if (_incomparable(a, b) != 0) result = 0;
     }
 
     /// @notice The lesser, -0 below +0; NaN if either is.
-    function min(uint256 a, uint256 b) internal pure returns (uint256) {
-        if (isNan(a) || isNan(b)) return NAN;
-        return ((a | b) & SIGN == 0) == (a < b) ? a : b;
+    function min(uint256 a, uint256 b) internal pure returns (uint256 result) {
+        unchecked {
+            result = b ^ ((a ^ b) * _precedes(a, b));
+            if (_incomparable(a, b) != 0) result = NAN;
+        }
     }
 
     /// @notice The greater, -0 below +0; NaN if either is.
-    function max(uint256 a, uint256 b) internal pure returns (uint256) {
-        if (isNan(a) || isNan(b)) return NAN;
-        return ((a | b) & SIGN == 0) == (a < b) ? b : a;
+    function max(uint256 a, uint256 b) internal pure returns (uint256 result) {
+        unchecked {
+            result = a ^ ((a ^ b) * _precedes(a, b));
+            if (_incomparable(a, b) != 0) result = NAN;
+        }
     }
 
     /* INTEGERS */
@@ -197,22 +232,27 @@ library Binary32 {
             uint256 magnitude = a & MAGNITUDE;
             if (magnitude >= 190 << 23) {
                 if (magnitude > INFINITY) return 0;
-                return a == magnitude ? int256(type(int64).max) : int256(type(int64).min);
+                return int256(uint256(int256(type(int64).max)) + (a >> 31));
             }
             // A subnormal's hidden bit is not there, but it rounds to zero with it.
             uint256 result = _halfEven(((a & FRACTION) | HIDDEN) << (magnitude >> 23), 150);
-            return a == magnitude ? int256(result) : -int256(result);
+            return int256(_signed(result, a >> 31));
         }
     }
 
     /// @notice The nearest float to an integer of the 64-bit range, ties to even.
-    function fromInt64(int256 value) internal pure returns (uint256) {
+    function fromInt64(int256 value) internal pure returns (uint256 result) {
         unchecked {
             if (value == 0) return 0;
-            uint256 sign = value < 0 ? SIGN : 0;
-            uint256 magnitude = uint256(value < 0 ? -value : value);
-            uint256 highest = _highest(magnitude);
-            return (sign | ((highest + 126) << 23)) + _halfEven(magnitude << (63 - highest), 40);
+            uint256 sign = uint256(value) >> 255;
+            uint256 magnitude = _signed(uint256(value), sign);
+            uint256 highest;
+            assembly ("memory-safe") {
+                highest := shl(5, lt(0xffffffff, magnitude))
+                highest := or(highest, shl(4, lt(0xffff, shr(highest, magnitude))))
+            }
+            highest += _highest24(magnitude >> highest);
+            return (((sign << 8) + highest + 126) << 23) + _halfEven(magnitude << (63 - highest), 40);
         }
     }
 
@@ -225,73 +265,61 @@ library Binary32 {
         }
     }
 
-    /// @dev Of two significands shifted left by 25 at the same exponent, below 2^50.
-    function _sum(uint256 sign, uint256 significand, uint256 exponent) private pure returns (uint256) {
+    /// @dev Significand from 2^23 to 2^24 and biased exponent, modulo 2^256, of a subnormal that is not zero.
+    function _subnormal(uint256 magnitude) private pure returns (uint256 significand, uint256 exponent) {
         unchecked {
-            uint256 carry = significand >> 49;
-            significand = ((exponent + carry) << 23) + _halfEven(significand, 25 + carry);
-            return sign | (significand > INFINITY ? INFINITY : significand);
-        }
-    }
-
-    /// @dev Likewise, from 1 to 2^49. Where two leading digits or more cancel, exponents differed by one at most.
-    function _difference(uint256 sign, uint256 significand, uint256 exponent) private pure returns (uint256) {
-        unchecked {
-            if (significand >= 1 << 48 || exponent == 0) {
-                return sign | ((exponent << 23) + _halfEven(significand, 25));
-            }
-            if (significand >= 1 << 47) return sign | (((exponent - 1) << 23) + _halfEven(significand, 24));
-            significand >>= 24;
-            uint256 shift = 23 - _highest(significand);
-            --exponent;
-            if (shift > exponent) shift = exponent;
-            return sign | (((exponent - shift) << 23) + (significand << shift));
-        }
-    }
-
-    /// @dev The float nearest to a positive significand whose digit 24 from the top is its bit `shift`, and whose
-    /// leading digit belongs to an exponent as far above the least one as it says.
-    function _rounded(uint256 sign, uint256 significand, uint256 shift, int256 exponent)
-        private
-        pure
-        returns (uint256)
-    {
-        unchecked {
-            if (exponent < 0) {
-                shift += uint256(-exponent);
-                exponent = 0;
-            }
-            significand = (uint256(exponent) << 23) + _halfEven(significand, shift);
-            return sign | (significand > INFINITY ? INFINITY : significand);
-        }
-    }
-
-    /// @dev Significand from 2^23 to 2^24 and biased exponent, modulo 2^256, of a positive finite float.
-    function _normalised(uint256 magnitude) private pure returns (uint256 significand, uint256 exponent) {
-        unchecked {
-            if (magnitude >= HIDDEN) return ((magnitude & FRACTION) | HIDDEN, magnitude >> 23);
-            uint256 shift = 23 - _highest(magnitude);
-            return (magnitude << shift, 1 - shift);
+            exponent = 23 - _highest24(magnitude);
+            significand = magnitude << exponent;
+            exponent = 1 - exponent;
         }
     }
 
     /// @dev value / 2^shift, rounded half to even.
     function _halfEven(uint256 value, uint256 shift) private pure returns (uint256) {
         unchecked {
-            return (value + (1 << (shift - 1)) - 1 + ((value >> shift) & 1)) >> shift;
+            return (value + ((1 << (shift - 1)) - 1) + ((value >> shift) & 1)) >> shift;
         }
     }
 
-    /// @dev Number of the highest bit set, of a value from 1 to 2^64 - 1.
-    function _highest(uint256 value) private pure returns (uint256 highest) {
+    /// @dev Number of the highest bit set, of a value from 1 to 2^24 - 1.
+    function _highest24(uint256 value) private pure returns (uint256 highest) {
         assembly ("memory-safe") {
-            highest := shl(5, lt(0xffffffff, value))
-            highest := or(highest, shl(4, lt(0xffff, shr(highest, value))))
-            highest := or(highest, shl(3, lt(0xff, shr(highest, value))))
+            highest := shl(3, add(lt(0xff, value), lt(0xffff, value)))
             value := shr(highest, value)
-            highest := or(highest, shl(2, lt(0xf, value)))
-            value := shr(and(highest, 4), value)
-            highest := or(highest, byte(value, 0x0000010102020202030303030303030300000000000000000000000000000000))
+            highest := add(
+                highest,
+                byte(
+                    and(0x1f, shr(value, 0x8421084210842108cc6318c6db6d54be)),
+                    0x0706060506020504060203020504030106050205030304010505030400000000
+                )
+            )
+        }
+    }
+
+    /// @dev The value, negated if the bit is 1.
+    function _signed(uint256 value, uint256 bit) private pure returns (uint256) {
+        unchecked {
+            return (value ^ (0 - bit)) + bit;
+        }
+    }
+
+    /// @dev 1 if a comes before b in the order of the numbers, -0 before +0, else 0. With a sign among them the greater
+    /// bits come first.
+    function _precedes(uint256 a, uint256 b) private pure returns (uint256) {
+        unchecked {
+            uint256 flip = 0 - ((a | b) >> 31);
+            return _bit((a ^ flip) < (b ^ flip));
+        }
+    }
+
+    /// @dev 1 if either is a NaN, else 0.
+    function _incomparable(uint256 a, uint256 b) private pure returns (uint256) {
+        return _bit(isNan(a)) | _bit(isNan(b));
+    }
+
+    function _quotient(uint256 a, uint256 b) private pure returns (uint256 result) {
+        assembly ("memory-safe") {
+            result := div(a, b)
         }
     }
 
