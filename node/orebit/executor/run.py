@@ -133,14 +133,17 @@ def engaged(
     ranks: int = 1,
     split: Split = Split.DATA,
     hardware: Hardware = Hardware.AUTO,
+    *,
+    vectors: bool = True,
 ) -> Iterator[Executor]:
-    """What runs this many steps soonest, in this process or on several; those are ended on leaving.
+    """What runs this many steps soonest, in this process or on several; those are ended on leaving. `vectors`: as
+    `choose_executor` takes it.
 
     Raises:
         ExecutionError: when inputs are not as declared or a rank fails.
     """
     if ranks == 1:
-        yield _alone(program, constants, parameters, choose_executor(program, steps, hardware))
+        yield _alone(program, constants, parameters, choose_executor(program, steps, hardware, vectors=vectors))
         return
     with LocalRanks(program, constants, parameters, ranks=ranks, split=split, steps=steps) as together:
         yield together

@@ -103,18 +103,22 @@ def record_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_data_path("orebit")
 
 
-def choose_executor(program: Program, steps: int, hardware: Hardware = Hardware.AUTO) -> Factory:
+def choose_executor(
+    program: Program, steps: int, hardware: Hardware = Hardware.AUTO, *, vectors: bool = True
+) -> Factory:
     """What runs this many steps of a program soonest. Before another than the reference executor is used, it passes the
     conformance vectors in this process; one that does not is passed over with a line in the log. The reference executor
-    runs what is too small to be compiled, whatever the hardware."""
+    runs what is too small to be compiled, whatever the hardware. Without `vectors`, for what nobody will rely on."""
     descriptors = program.descriptors
     positions = sum(prod(descriptors[node.descriptor].space) for node in program.nodes)
-    return ReferenceExecutor if positions * steps < WORTH_COMPILING else conforming(record_folder(), hardware)
+    if positions * steps < WORTH_COMPILING:
+        return ReferenceExecutor
+    return conforming(record_folder(), hardware, vectors=vectors)
 
 
-def conforming(folder: Path, hardware: Hardware = Hardware.AUTO) -> Factory:
+def conforming(folder: Path, hardware: Hardware = Hardware.AUTO, *, vectors: bool = True) -> Factory:
     """The fastest executor of this hardware that the record in `folder` does not rule out now and that passes the
-    vectors here.
+    vectors here, unless these are left out.
 
     Raises:
         Unavailable: when none is left.
@@ -122,7 +126,7 @@ def conforming(folder: Path, hardware: Hardware = Hardware.AUTO) -> Factory:
     """
     ruled_out = read_ruled_out(folder)
     for name in hardware.executors:
-        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else examined(name)
+        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else examined(name, vectors)
         if not isinstance(found, str):
             return found
         _pass_over(name, found)
@@ -131,11 +135,11 @@ def conforming(folder: Path, hardware: Hardware = Hardware.AUTO) -> Factory:
 
 
 @functools.cache
-def examined(name: str) -> Factory | str:
+def examined(name: str, vectors: bool = True) -> Factory | str:
     """An executor that passes the vectors, else why it must not be used; found out once in a process."""
     try:
         factory = load(name)
-        if name != REFERENCE:
+        if vectors and name != REFERENCE:
             run_conformance(factory)
     except (ExecutionError, ConformanceError) as error:
         return str(error)
