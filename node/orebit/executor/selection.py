@@ -125,8 +125,9 @@ def conforming(folder: Path, hardware: Hardware = Hardware.AUTO, *, vectors: boo
         StorageError: when the record cannot be read.
     """
     ruled_out = read_ruled_out(folder)
+    examine = examined if vectors else available
     for name in hardware.executors:
-        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else examined(name, vectors)
+        found = f"`orebit doctor` ruled it out: {ruled_out[name]}" if name in ruled_out else examine(name)
         if not isinstance(found, str):
             return found
         _pass_over(name, found)
@@ -135,15 +136,23 @@ def conforming(folder: Path, hardware: Hardware = Hardware.AUTO, *, vectors: boo
 
 
 @functools.cache
-def examined(name: str, vectors: bool = True) -> Factory | str:
+def examined(name: str) -> Factory | str:
     """An executor that passes the vectors, else why it must not be used; found out once in a process."""
     try:
         factory = load(name)
-        if vectors and name != REFERENCE:
+        if name != REFERENCE:
             run_conformance(factory)
     except (ExecutionError, ConformanceError) as error:
         return str(error)
     return factory
+
+
+def available(name: str) -> Factory | str:
+    """An executor of this machine, else what is missing."""
+    try:
+        return load(name)
+    except Unavailable as error:
+        return str(error)
 
 
 @functools.cache

@@ -76,9 +76,9 @@ def test_two_hundred_steps_end_in_the_reference_state(number: int) -> None:
 def test_checkpoints_hash_what_each_step_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies are made beside the next steps, and are not of these."""
     _, program, state = list(standard_programs())[1]
-    monkeypatch.setattr("orebit.executor.run.choose_executor", lambda *_: CudaExecutor)
+    monkeypatch.setattr("orebit.executor.run.choose_executor", lambda *_, **__: CudaExecutor)
     run = run_shard(program, [], state, [], 12, 3)
-    monkeypatch.setattr("orebit.executor.run.choose_executor", lambda *_: ReferenceExecutor)
+    monkeypatch.setattr("orebit.executor.run.choose_executor", lambda *_, **__: ReferenceExecutor)
     assert run.roots == run_shard(program, [], state, [], 12, 3).roots
 
 
