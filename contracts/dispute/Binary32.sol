@@ -11,7 +11,7 @@ pragma solidity 0.8.37;
 ///
 /// Nothing here reverts, loops or touches memory, so an operation's gas is bounded: `snapshots/binary32.json` has it.
 ///
-/// The way it works: a magnitude's bits are monotonic in its value, so a significand that rounding carries to 2^24 is
+/// How it works: a magnitude's bits are monotonic in its value, so a significand that rounding carries to 2^24 is
 /// right when it is *added* to its exponent's bits, hidden bit and all, and the largest one becomes infinity. An
 /// exponent is therefore kept as its distance from the least one, which subnormals share. And 256 bits hold any
 /// intermediate exactly: one routine rounds, and there are no sticky bits.
@@ -29,6 +29,7 @@ library Binary32 {
 
     /* ARITHMETIC */
 
+    /// @notice The sum; an exact zero is +0 unless both terms are -0.
     function add(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
             result = a & SIGN;
@@ -44,33 +45,35 @@ library Binary32 {
                 return result | INFINITY;
             }
             uint256 exponent = _aboveLeast(a);
-            uint256 gap = _aboveLeast(b);
+            uint256 other = _aboveLeast(b);
             // Digits are dropped only of what is less than a quarter of the larger one's last place: that is too little
             // to matter, be it half the last place of the sum, next below a power of two.
-            b = ((b - (gap << 23)) << 25) >> (exponent - gap);
-            a = ((a - (exponent << 23)) << 25) + b * (1 - (opposed >> 30));
-            if (a >= 1 << 49) {
-                a = ((exponent + 1) << 23) + _halfEven(a, 26);
-                if (a > INFINITY) a = INFINITY;
-                return result | a;
+            b = ((b - (other << 23)) << 25) >> (exponent - other);
+            uint256 total = ((a - (exponent << 23)) << 25) + b * (1 - (opposed >> 30));
+            if (total >= 1 << 49) {
+                total = ((exponent + 1) << 23) + _halfEven(total, 26);
+                if (total > INFINITY) total = INFINITY;
+                return result | total;
             }
-            if (a >= 1 << 48) return result | ((exponent << 23) + _halfEven(a, 25));
-            if (a == 0) return result & ~opposed;
-            if (exponent == 0) return result | (a >> 25);
+            if (total >= 1 << 48) return result | ((exponent << 23) + _halfEven(total, 25));
+            if (total == 0) return result & ~opposed;
+            if (exponent == 0) return result | (total >> 25);
             --exponent;
-            if (a >= 1 << 47) return result | ((exponent << 23) + _halfEven(a, 24));
-            // Only where exponents differ by one at most do more leading digits cancel.
-            a >>= 24;
-            gap = 23 - _highest24(a);
-            if (gap > exponent) gap = exponent;
-            result |= ((exponent - gap) << 23) + (a << gap);
+            if (total >= 1 << 47) return result | ((exponent << 23) + _halfEven(total, 24));
+            // Only where exponents differ by one at most do more leading digits cancel, so nothing is lost here.
+            total >>= 24;
+            uint256 shift = _toHidden(total);
+            if (shift > exponent) shift = exponent;
+            result |= ((exponent - shift) << 23) + (total << shift);
         }
     }
 
+    /// @notice The difference a - b.
     function sub(uint256 a, uint256 b) internal pure returns (uint256) {
         return add(a, b ^ SIGN);
     }
 
+    /// @notice The product; NaN for zero times infinity.
     function mul(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
             result = (a ^ b) & SIGN;
@@ -79,29 +82,35 @@ library Binary32 {
             a &= FRACTION;
             b &= FRACTION;
             if ((x % 255) * (y % 255) == 0) {
-                if (x + y == 0) return result;
                 if (x + y >= 255) {
                     a |= x << 23;
                     b |= y << 23;
                     return a > INFINITY || b > INFINITY || a == 0 || b == 0 ? NAN : result | INFINITY;
                 }
+                // Of two subnormals only one is seen to: their product is too little in any case.
                 if (x == 0) {
                     if (a == 0) return result;
-                    (a, x) = _subnormal(a);
+                    x = _toHidden(a);
+                    a <<= x;
+                    x = 1 - x;
                 } else {
                     if (b == 0) return result;
-                    (b, y) = _subnormal(b);
+                    y = _toHidden(b);
+                    b <<= y;
+                    y = 1 - y;
                 }
             }
-            a = (a | HIDDEN) * (b | HIDDEN);
-            b = a >> 47;
-            x += y + b - 128;
-            a <<= 1 - b;
-            if (x < 254) return result | ((x << 23) + _halfEven(a, 24));
-            return result | (x >> 255 == 0 ? INFINITY : _halfEven(a, 24 - x));
+            uint256 product = (a | HIDDEN) * (b | HIDDEN);
+            uint256 carry = product >> 47;
+            x += y + carry - 128;
+            product <<= 1 - carry;
+            if (x < 254) return result | ((x << 23) + _halfEven(product, 24));
+            if (int256(x) > 0) return result | INFINITY;
+            result |= _halfEven(product, 24 - x);
         }
     }
 
+    /// @notice The quotient a / b; infinite by zero, and NaN for zero by zero or infinity by infinity.
     function div(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
             result = (a ^ b) & SIGN;
@@ -113,21 +122,26 @@ library Binary32 {
                 if (x == 255) return a != 0 || y == 255 ? NAN : result | INFINITY;
                 if (y == 255) return b != 0 ? NAN : result;
                 if (y == 0) {
-                    if (b == 0) return x | a == 0 ? NAN : result | INFINITY;
-                    (b, y) = _subnormal(b);
+                    if (b == 0) return (x | a) == 0 ? NAN : result | INFINITY;
+                    y = _toHidden(b);
+                    b <<= y;
+                    y = 1 - y;
                 }
                 if (x == 0) {
                     if (a == 0) return result;
-                    (a, x) = _subnormal(a);
+                    x = _toHidden(a);
+                    a <<= x;
+                    x = 1 - x;
                 }
             }
             // A quotient that is no tie differs from one by 2^-49 at least, so 64 digits tell them apart.
-            a = _quotient((a | HIDDEN) << 64, b | HIDDEN);
-            b = a >> 64;
-            x = x + b + 125 - y;
-            a <<= 1 - b;
-            if (x < 254) return result | ((x << 23) + _halfEven(a, 41));
-            return result | (x >> 255 == 0 ? INFINITY : _halfEven(a, 41 - x));
+            uint256 quotient = _quotient((a | HIDDEN) << 64, b | HIDDEN);
+            uint256 carry = quotient >> 64;
+            x = x + carry + 125 - y;
+            quotient <<= 1 - carry;
+            if (x < 254) return result | ((x << 23) + _halfEven(quotient, 41));
+            if (int256(x) > 0) return result | INFINITY;
+            result |= _halfEven(quotient, 41 - x);
         }
     }
 
@@ -137,31 +151,35 @@ library Binary32 {
             uint256 x = a >> 23;
             uint256 m = (a & FRACTION) | HIDDEN;
             if (a - HIDDEN >= INFINITY - HIDDEN) {
-                if (a == INFINITY || a & MAGNITUDE == 0) return a;
-                if (a > INFINITY) return NAN;
-                (m, x) = _subnormal(a);
+                if (a >= INFINITY) return a == INFINITY || a == SIGN ? a : NAN;
+                if (a == 0) return 0;
+                x = _toHidden(a);
+                m = a << x;
+                x = 1 - x;
                 a = (x << 23) + m - HIDDEN;
             }
             // From 2^78 to 2^80, times an even power of two.
             m <<= 56 - (x & 1);
-            // Seven digits by the exponent's last digit and the fraction's first four; 14, 29, 60 by Newton's method.
+            // Nearly six digits by the exponent's last and the fraction's first four; 12, 26, 54 by Newton's method.
             assembly ("memory-safe") {
                 root := shl(32, byte(and(shr(19, a), 31), ROOTS))
                 root := shr(1, add(root, div(m, root)))
                 root := shr(1, add(root, div(m, root)))
                 root := shr(1, add(root, div(m, root)))
             }
-            // A root is never a tie, nor nearer to one than 2^-51 of it.
+            // A root is never a tie, nor nearer to one than 2^-51 of itself.
             root = ((root + (1 << 15)) >> 16) + (((x + 125) >> 1) << 23);
         }
     }
 
     /* SIGNS */
 
+    /// @notice The same magnitude with the other sign.
     function neg(uint256 a) internal pure returns (uint256) {
         return canonical(a ^ SIGN);
     }
 
+    /// @notice The magnitude.
     function abs(uint256 a) internal pure returns (uint256) {
         return canonical(a & MAGNITUDE);
     }
@@ -173,27 +191,24 @@ library Binary32 {
     }
 
     function isNan(uint256 a) internal pure returns (bool) {
-        return a & MAGNITUDE > INFINITY;
+        return (a & MAGNITUDE) > INFINITY;
     }
 
     /* ORDER */
 
     /// @notice 1 if a < b, else 0; 0 with a NaN; -0 equals +0.
-    function lt(uint256 a, uint256 b) internal pure returns (uint256 result) {
-        result = _precedes(a, b);
-        if (_incomparable(a, b) | _bit((a | b) & MAGNITUDE == 0) != 0) result = 0;
+    function lt(uint256 a, uint256 b) internal pure returns (uint256) {
+        return _bit(_precedes(a, b) > (_incomparable(a, b) | _bothZero(a, b)));
     }
 
     /// @notice 1 if a <= b, else 0; 0 with a NaN; -0 equals +0.
-    function le(uint256 a, uint256 b) internal pure returns (uint256 result) {
-        result = (_precedes(b, a) ^ 1) | _bit((a | b) & MAGNITUDE == 0);
-        if (_incomparable(a, b) != 0) result = 0;
+    function le(uint256 a, uint256 b) internal pure returns (uint256) {
+        return _bit(((_precedes(b, a) ^ 1) | _bothZero(a, b)) > _incomparable(a, b));
     }
 
     /// @notice 1 if a = b, else 0; 0 with a NaN; -0 equals +0.
-    function eq(uint256 a, uint256 b) internal pure returns (uint256 result) {
-        result = _bit(a == b) | _bit((a | b) & MAGNITUDE == 0);
-        if (_incomparable(a, b) != 0) result = 0;
+    function eq(uint256 a, uint256 b) internal pure returns (uint256) {
+        return _bit((_bit(a == b) | _bothZero(a, b)) > _incomparable(a, b));
     }
 
     /// @notice The lesser, -0 below +0; NaN if either is.
@@ -232,7 +247,7 @@ library Binary32 {
             uint256 magnitude = a & MAGNITUDE;
             if (magnitude >= 190 << 23) {
                 if (magnitude > INFINITY) return 0;
-                return int256(uint256(int256(type(int64).max)) + (a >> 31));
+                return int256(uint256(int256(type(int64).max)) ^ (0 - (a >> 31)));
             }
             // A subnormal's hidden bit is not there, but it rounds to zero with it.
             uint256 result = _halfEven(((a & FRACTION) | HIDDEN) << (magnitude >> 23), 150);
@@ -246,13 +261,14 @@ library Binary32 {
             if (value == 0) return 0;
             uint256 sign = uint256(value) >> 255;
             uint256 magnitude = _signed(uint256(value), sign);
-            uint256 highest;
+            uint256 shift;
             assembly ("memory-safe") {
-                highest := shl(5, lt(0xffffffff, magnitude))
-                highest := or(highest, shl(4, lt(0xffff, shr(highest, magnitude))))
+                shift := shl(5, lt(0xffffffff, magnitude))
+                shift := or(shift, shl(4, lt(0xffff, shr(shift, magnitude))))
             }
-            highest += _highest24(magnitude >> highest);
-            return (((sign << 8) + highest + 126) << 23) + _halfEven(magnitude << (63 - highest), 40);
+            // Left, until the highest bit is bit 63.
+            shift = 40 - shift + _toHidden(magnitude >> shift);
+            return (((sign << 8) + 189 - shift) << 23) + _halfEven(magnitude << shift, 40);
         }
     }
 
@@ -265,15 +281,6 @@ library Binary32 {
         }
     }
 
-    /// @dev Significand from 2^23 to 2^24 and biased exponent, modulo 2^256, of a subnormal that is not zero.
-    function _subnormal(uint256 magnitude) private pure returns (uint256 significand, uint256 exponent) {
-        unchecked {
-            exponent = 23 - _highest24(magnitude);
-            significand = magnitude << exponent;
-            exponent = 1 - exponent;
-        }
-    }
-
     /// @dev value / 2^shift, rounded half to even.
     function _halfEven(uint256 value, uint256 shift) private pure returns (uint256) {
         unchecked {
@@ -281,18 +288,14 @@ library Binary32 {
         }
     }
 
-    /// @dev Number of the highest bit set, of a value from 1 to 2^24 - 1.
-    function _highest24(uint256 value) private pure returns (uint256 highest) {
+    /// @dev By how many bits a value from 1 to 2^24 - 1 is shifted left to bring its highest one to the hidden place.
+    function _toHidden(uint256 value) private pure returns (uint256 shift) {
         assembly ("memory-safe") {
-            highest := shl(3, add(lt(0xff, value), lt(0xffff, value)))
-            value := shr(highest, value)
-            highest := add(
-                highest,
-                byte(
-                    and(0x1f, shr(value, 0x8421084210842108cc6318c6db6d54be)),
-                    0x0706060506020504060203020504030106050205030304010505030400000000
-                )
-            )
+            shift := shl(3, add(lt(0xff, value), lt(0xffff, value)))
+            // For each place of the highest bit in its byte, the magic number gives other five bits.
+            value := and(0x1f, shr(shr(shift, value), 0x8421084210842108cc6318c6db6d54be))
+            value := byte(value, 0x0706060506020504060203020504030106050205030304010505030400000000)
+            shift := sub(sub(23, shift), value)
         }
     }
 
@@ -317,6 +320,12 @@ library Binary32 {
         return _bit(isNan(a)) | _bit(isNan(b));
     }
 
+    /// @dev 1 if both are zeros, of either sign, else 0.
+    function _bothZero(uint256 a, uint256 b) private pure returns (uint256) {
+        return _bit(((a | b) & MAGNITUDE) == 0);
+    }
+
+    /// @dev Without the check that the divisor is not zero.
     function _quotient(uint256 a, uint256 b) private pure returns (uint256 result) {
         assembly ("memory-safe") {
             result := div(a, b)

@@ -115,12 +115,16 @@ library Int64 {
         }
     }
 
-    function min(int256 a, int256 b) internal pure returns (int256) {
-        return a < b ? a : b;
+    function min(int256 a, int256 b) internal pure returns (int256 result) {
+        assembly ("memory-safe") {
+            result := xor(b, mul(xor(a, b), slt(a, b)))
+        }
     }
 
-    function max(int256 a, int256 b) internal pure returns (int256) {
-        return a > b ? a : b;
+    function max(int256 a, int256 b) internal pure returns (int256 result) {
+        assembly ("memory-safe") {
+            result := xor(b, mul(xor(a, b), sgt(a, b)))
+        }
     }
 
     /* LOADS AND STORES */

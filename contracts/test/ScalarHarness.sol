@@ -8,6 +8,11 @@ import {Int64} from "../dispute/Int64.sol";
 /// Operations have the codes that programs give them; loads and stores, which are none there, come after.
 contract ScalarHarness {
     error UnknownOperation(uint256 op);
+    error OutOfRange(uint256 op, uint256 result);
+
+    uint256 private constant STORED = 0x62;
+    /// @dev A bit for each operation whose result is a float.
+    uint256 private constant FLOATS = 0x151ff0000;
 
     /// @param operands Two words of 64 bits for each result, big-endian.
     /// @return results A word of 64 bits for each pair.
@@ -32,6 +37,7 @@ contract ScalarHarness {
                     mstore(add(cell, 32), signextend(7, shr(128, word)))
                 }
                 uint256 gas_ = _apply(op, cell) - idle;
+                _checkRange(op, cell[0]);
                 assembly ("memory-safe") {
                     mstore(add(add(results, 32), mul(i, 8)), shl(192, mload(cell)))
                     mstore(add(add(spent, 32), mul(i, 2)), shl(240, gas_))
@@ -41,6 +47,13 @@ contract ScalarHarness {
                 mstore(results, mul(count, 8))
                 mstore(spent, mul(count, 2))
             }
+        }
+    }
+
+    /// @dev A float is below 2^32, an integer is sign-extended, what is stored is zero-extended.
+    function _checkRange(uint256 op, uint256 result) private pure {
+        if ((FLOATS >> op) & 1 == 1 ? result > type(uint32).max : int256(result) != int64(int256(result))) {
+            if (op != STORED || result > type(uint64).max) revert OutOfRange(op, result);
         }
     }
 
@@ -281,7 +294,7 @@ contract ScalarHarness {
                 cell[0] = uint256(Int64.zeroExtended(cell[0], cell[1]));
                 return left - gasleft();
             }
-            if (op == 0x62) {
+            if (op == STORED) {
                 left = gasleft();
                 cell[0] = Int64.stored(int256(cell[0]), cell[1]);
                 return left - gasleft();

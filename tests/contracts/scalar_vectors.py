@@ -120,6 +120,15 @@ def cancelling(rng: Rng, count: int) -> tuple[Ints, Ints]:
     return x, (x & SIGN ^ SIGN) | np.clip(magnitude, 0, INFINITY)
 
 
+def beneath_powers(rng: Rng, count: int) -> tuple[Ints, Ints]:
+    """A power of two less what is next to half the last place below it, which is half the last place above."""
+    exponent, gap = draw(rng, 1, 254, count), draw(rng, 21, 27, count)
+    x = exponent << 23 | choose(rng, (0, 0, 0, 1, HIDDEN - 1), count)
+    y = np.maximum(exponent - gap, 0) << 23 | choose(rng, (0, 1, 2, HIDDEN // 2, HIDDEN - 2, HIDDEN - 1), count)
+    x = signed(rng, x)
+    return x, (x & SIGN ^ SIGN) | beside(rng, y)
+
+
 def overflowing_sums(rng: Rng, count: int) -> tuple[Ints, Ints]:
     """Half the last place of the largest float is 2^103."""
     x = signed(rng, INFINITY - draw(rng, 1, 4, count))
@@ -256,7 +265,7 @@ def halfway_words(rng: Rng, count: int) -> tuple[Ints, Ints]:
     return alone(np.where(draw(rng, 0, 1, count) > 0, value, -value))
 
 
-_SUMS: tuple[Maker, ...] = (chance, specials, neighbours, small, sums, sums, cancelling, overflowing_sums)
+_SUMS: tuple[Maker, ...] = (chance, specials, neighbours, small, sums, cancelling, beneath_powers, overflowing_sums)
 _PRODUCTS: tuple[Maker, ...] = (chance, specials, small, tied_products, tied_small_products, products, products)
 _QUOTIENTS: tuple[Maker, ...] = (chance, specials, neighbours, small, tied_quotients, quotients, quotients)
 _ORDERS: tuple[Maker, ...] = (chance, specials, neighbours, small)
