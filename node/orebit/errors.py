@@ -81,6 +81,10 @@ class TransactionReverted(ChainError):
         self.transaction = transaction
 
 
+class IllegalMove(OrebitError):
+    """The court's rules do not allow a move, or there is none that an honest side would make."""
+
+
 class AccountError(OrebitError):
     """A keystore is missing, the password is wrong, or funds do not suffice."""
 

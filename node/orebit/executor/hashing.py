@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from orebit.commitment.head import TensorHead
-from orebit.commitment.merkle import HASH_SIZE, LEAF_SIZE, data_root, leaf_count
+from orebit.commitment.merkle import HASH_SIZE, LEAF_SIZE, Levels, data_root, leaf_count, leaf_hashes, tree
 from orebit.errors import ExecutionError
 from orebit.executor.native.library import Library, Step, Work, load
 from orebit.numerics.types import DType
@@ -23,14 +23,19 @@ _TRIED = (1, 54, 55, 56, 63, 64, 1023, 1024, 1025, 2048, 2049, 3 * 1024, 5 * 102
 
 def tensor_head(array: Array, threads: int = 1) -> TensorHead:
     """The head of a tensor, hashed by this many threads; the interpreter lock is released meanwhile."""
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    data = little.reshape(-1).view(np.uint8)
-    library = _trusted()
-    raw = data_root(data.data) if library is None or not data.size else _root(library, data, threads)
+    raw = tensor_levels(array, threads)[-1]
     return TensorHead(int(DType.from_numpy(array.dtype)), tuple(int(extent) for extent in array.shape), raw)
 
 
-def _root(library: Library, data: Bytes, threads: int) -> bytes:
+def tensor_levels(array: Array, threads: int = 1) -> Levels:
+    """Every level of the tree over a tensor's bytes, lowest first, as `orebit.commitment.merkle.tree` gives them."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    data = little.reshape(-1).view(np.uint8)
+    library = _trusted()
+    return tree(leaf_hashes(data.data)) if library is None or not data.size else _levels(library, data, threads)
+
+
+def _levels(library: Library, data: Bytes, threads: int) -> Levels:
     count = leaf_count(data.size)
     level = np.empty(count * HASH_SIZE, dtype=np.uint8)
     levels = [level]
@@ -43,7 +48,7 @@ def _root(library: Library, data: Bytes, threads: int) -> bytes:
         levels.append(level)  # tasks hold addresses only
         work.append(Work(library.address("orebit_hash_nodes"), words, count, _GRAIN * LEAF_SIZE // 128))
     Step(library, work).run(threads)
-    return levels[-1].tobytes()
+    return [level.tobytes() for level in levels]
 
 
 @functools.cache
@@ -54,7 +59,7 @@ def _trusted() -> Library | None:
         return None
     data = np.random.default_rng(0).integers(0, 256, max(_TRIED), dtype=np.uint8)
     try:
-        right = all(_root(library, data[:size], 1) == data_root(data[:size].data) for size in _TRIED)
+        right = all(_levels(library, data[:size], 1)[-1] == data_root(data[:size].data) for size in _TRIED)
     except ExecutionError:  # a library built before it had these kernels
         return None
     return library if right else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 from orebit.executor import views
@@ -85,6 +85,18 @@ def needed_by_steps(program: Program, fixed: Sequence[bool]) -> set[int]:
     """The fixed nodes that a step reads or returns."""
     read = {operand for number in program.operations if not fixed[number] for operand in program.nodes[number].operands}
     return {number for number in read | set(program.new_state) if fixed[number]}
+
+
+def ancestors(program: Program, numbers: Iterable[int]) -> list[bool]:
+    """Of every node, whether it is one of these or read on the way to one."""
+    needed = [False] * len(program.nodes)
+    for number in numbers:
+        needed[number] = True
+    for number in range(len(program.nodes) - 1, -1, -1):
+        if needed[number]:
+            for operand in program.nodes[number].operands:
+                needed[operand] = True
+    return needed
 
 
 def last_reads(program: Program, numbers: Sequence[int], kept: set[int]) -> dict[int, list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from orebit.errors import ExecutionError
 from orebit.executor.elementwise import Kernel, plan_map
 from orebit.executor.memory import (
+    ancestors,
     independent_of_state,
     last_reads,
     needed_by_steps,
@@ -130,6 +131,30 @@ class ReferenceExecutor:
         with torch.inference_mode():
             self._run(self._every_operation, outputs)
             return [self._released(outputs, number) for number in range(len(outputs))]
+
+    def visit(
+        self, state: Sequence[Given], wanted: Collection[int] | None = None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """The outputs that `trace` gives, node by node: of every operation, or of these only, and of what they read
+        nothing else is computed. What nobody reads any more is let go, so this takes no more memory than a step.
+
+        Raises:
+            ExecutionError: as `step` does.
+        """
+        outputs = list(self._inputs)
+        place_inputs(self.program, Source.STATE, state, outputs)
+        numbers = list(self.program.operations)
+        if wanted is not None:
+            needed = ancestors(self.program, wanted)
+            numbers = [number for number in numbers if needed[number]]
+        for operation in self._scheduled(numbers, set()):
+            with torch.inference_mode():
+                self._run([operation], outputs)
+                made = None
+                if wanted is None or operation.number in wanted:
+                    made = self._released(outputs, operation.number)
+            if made is not None:
+                yield operation.number, made
 
     def _released(self, outputs: list[torch.Tensor | None], number: int) -> torch.Tensor:
         tensor = outputs[number]

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING
 from orebit.errors import ProgramError
 from orebit.numerics.types import DType
 from orebit.program import price
-from orebit.program.descriptor import ARITY, MAX_DESCRIPTOR_BYTES, MAX_RANK, Descriptor, Kind, Operand, Source
+from orebit.program.descriptor import (
+    ARITY,
+    MAX_DESCRIPTOR_BYTES,
+    MAX_ELEMENTS,
+    MAX_RANK,
+    Descriptor,
+    Kind,
+    Operand,
+    Source,
+)
 from orebit.program.expression import MAX_OPERANDS, is_canonical_f32
 
 if TYPE_CHECKING:
     from orebit.program.graph import Program
 
-MAX_ELEMENTS = 1 << 40
 MAX_REDUCTION = 1 << 40
 MAX_PARAMETER_BYTES = 1024
 

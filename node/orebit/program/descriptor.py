@@ -25,6 +25,7 @@ from orebit.program.index_map import AxisMap, IndexMap
 
 MAX_DESCRIPTOR_BYTES = 4096
 MAX_RANK = 8
+MAX_ELEMENTS = 1 << 40
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -172,6 +173,22 @@ class Descriptor:
         reader.done()
         descriptor.__dict__["encoded"] = data  # there is one encoding, and it was just read
         return descriptor
+
+
+def decode_head(head: bytes) -> Descriptor:
+    """Kind, type and shape, in a descriptor that lacks the rest.
+
+    Raises:
+        ProgramError: if these bytes are not the head of a valid one.
+    """
+    reader = varint.Reader(head)
+    kind = _code(Kind, reader.byte(), "kind")
+    dtype = _code(DType, reader.byte(), "type")
+    shape = _read_dims(reader)
+    reader.done()
+    if any(not 1 <= extent <= MAX_ELEMENTS for extent in shape) or prod(shape) > MAX_ELEMENTS:
+        raise ProgramError(f"shape {shape} is not one of 1 to 2^40 elements")
+    return Descriptor(kind, dtype, shape)
 
 
 def descriptor_hash(head_hash: bytes, body_hash: bytes) -> bytes:

@@ -106,9 +106,14 @@ class Program:
         return [node_leaf(hashes[node.descriptor], node.operands) for node in self.nodes]
 
     @cached_property
+    def tree(self) -> merkle.Levels:
+        """The tree over the node leaves."""
+        return merkle.tree(self.leaves)
+
+    @cached_property
     def preimage(self) -> bytes:
         """04 || header || raw root of the node leaves; its sha256 is the program root."""
-        return b"\x04" + self.header.encode() + merkle.root(self.leaves)
+        return b"\x04" + self.header.encode() + self.tree[-1]
 
     @cached_property
     def root(self) -> bytes:
