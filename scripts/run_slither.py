@@ -24,6 +24,7 @@ JUSTIFIED = {
     "assembly": "multicall hands on a revert's own bytes",
     "low-level-calls": "multicall calls this very contract",
     "naming-convention": "trailing underscores keep a parameter off the name of a function",
+    "too-many-digits": "constants in hexadecimal are bit patterns and tables",
     "shadowing-local": "parameters of interfaces, which have no bodies, named like a view",
     "uninitialized-local": "counters and sums start from zero",
     "solc-version": "the compiler is the one that the code was measured and tested with",

@@ -203,7 +203,7 @@ library Binary32 {
 
     /// @notice 1 if a <= b, else 0; 0 with a NaN; -0 equals +0.
     function le(uint256 a, uint256 b) internal pure returns (uint256) {
-        return _bit(((_precedes(b, a) ^ 1) | _bothZero(a, b)) > _incomparable(a, b));
+        return _bit((_bit(_precedes(b, a) == 0) | _bothZero(a, b)) > _incomparable(a, b));
     }
 
     /// @notice 1 if a = b, else 0; 0 with a NaN; -0 equals +0.
@@ -292,7 +292,8 @@ library Binary32 {
     function _toHidden(uint256 value) private pure returns (uint256 shift) {
         assembly ("memory-safe") {
             shift := shl(3, add(lt(0xff, value), lt(0xffff, value)))
-            // For each place of the highest bit in its byte, the magic number gives other five bits.
+            // For each place of the highest bit in its byte, the magic number shifted by the byte has five other bits.
+            // slither-disable-next-line incorrect-shift
             value := and(0x1f, shr(shr(shift, value), 0x8421084210842108cc6318c6db6d54be))
             value := byte(value, 0x0706060506020504060203020504030106050205030304010505030400000000)
             shift := sub(sub(23, shift), value)

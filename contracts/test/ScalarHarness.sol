@@ -25,8 +25,8 @@ contract ScalarHarness {
         unchecked {
             uint256 count = operands.length / 16;
             // Words are written whole, so the last ones want some room.
-            results = new bytes(8 * count + 24);
-            spent = new bytes(2 * count + 30);
+            results = new bytes(operands.length / 2 + 24);
+            spent = new bytes(operands.length / 8 + 30);
             uint256 idle = gasleft();
             idle -= gasleft();
             uint256[2] memory cell;
@@ -44,8 +44,8 @@ contract ScalarHarness {
                 }
             }
             assembly ("memory-safe") {
-                mstore(results, mul(count, 8))
-                mstore(spent, mul(count, 2))
+                mstore(results, shr(1, operands.length))
+                mstore(spent, shr(3, operands.length))
             }
         }
     }
