@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from orebit.dispute.game import section_steps
 from orebit.dispute.shelf import Room
 from orebit.dispute.states import Engage, Kept, Spent, State, States
 from orebit.dispute.trace import StepTrace
+from orebit.executor.conformance import Executor
 from orebit.executor.hashing import tensor_head
 from orebit.executor.reference import ReferenceExecutor
 from orebit.executor.run import engaged
+from orebit.executor.selection import choose_executor
 from orebit.program.graph import Program
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
@@ -82,10 +85,9 @@ class Evidence:
         self.program = inputs.program
         self._means = means
         self._given_checkpoints = None if checkpoints is None else tuple(checkpoints)
-        default = partial(engaged, self.program, inputs.constants, inputs.parameters)
         self._states = States(
             tuple(inputs.state),
-            means.engage or default,
+            means.engage or self._engaged,
             shard.interval,
             means.kept,
             means.states,
@@ -127,6 +129,15 @@ class Evidence:
             self.spent.traces += 1
             self.spent.trace_seconds += time.perf_counter() - began
         return self._trace[1]
+
+    @contextmanager
+    def _engaged(self, steps: int) -> Iterator[Executor]:
+        """What runs this many steps soonest here; the reference executor is there for the trace anyway."""
+        if choose_executor(self.program, steps) is ReferenceExecutor:
+            yield self._reference
+            return
+        with engaged(self.program, self.inputs.constants, self.inputs.parameters, steps) as executor:
+            yield executor
 
     @cached_property
     def _reference(self) -> ReferenceExecutor:

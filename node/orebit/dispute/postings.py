@@ -47,7 +47,8 @@ def rooted(place: Posting, count: int, entries: Sequence[bytes]) -> Posting:
 def own_entries(levels: Levels, place: Posting) -> Hashes:
     """What stands there in a tree of one's own."""
     count = len(levels[0]) // HASH_SIZE if levels[0] != EMPTY else 0
-    return tuple(merkle.unpack(levels[place.level]))[place.first : place.first + place.entries(count)]
+    end = place.first + place.entries(count)
+    return tuple(merkle.unpack(levels[place.level][place.first * HASH_SIZE : end * HASH_SIZE]))
 
 
 def path_in(entries: Sequence[bytes], depth: int, place: int) -> Hashes:

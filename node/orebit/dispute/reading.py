@@ -10,7 +10,6 @@ import numpy as np
 from orebit.dispute.evaluator import (
     PARTIAL_BYTES,
     from_raw,
-    greatest,
     partial_bounds,
     point_of,
     positions_of,
@@ -18,7 +17,7 @@ from orebit.dispute.evaluator import (
     to_raw,
 )
 from orebit.executor.interpreter import evaluate_expression
-from orebit.numerics.types import CANONICAL_NAN, MASK64, DType
+from orebit.numerics.types import CANONICAL_NAN, MASK32, MASK64, DType
 from orebit.program.descriptor import Descriptor, Kind, Operand
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
@@ -71,8 +70,11 @@ class Element:
     def partials(self, start: int, stop: int) -> bytes:
         """The partial results over these positions, 8 bytes each."""
         bounds = partial_bounds(start, stop)
-        parts = [self._total(first, last) & MASK64 for first, last in zip(bounds, bounds[1:], strict=False)]
-        return b"".join(part.to_bytes(PARTIAL_BYTES, "little") for part in parts)
+        at_once = max(1, AT_ONCE * (len(bounds) - 1) // (stop - start))
+        parts: list[int] = []
+        for first in range(0, len(bounds) - 1, at_once):
+            parts += self._totals(bounds[first : first + at_once + 1])
+        return b"".join((part & MASK64).to_bytes(PARTIAL_BYTES, "little") for part in parts)
 
     def _alone(self) -> int:
         descriptor = self.descriptor
@@ -84,36 +86,52 @@ class Element:
         made = evaluate_expression(descriptor.expression, loads, self._point, self.number)
         return to_raw(made, descriptor.dtype)
 
+    def _totals(self, bounds: Sequence[int]) -> list[int]:
+        """The sums or maxima between bounds that lie close together."""
+        if bounds[-1] - bounds[0] > AT_ONCE:
+            return [self._total(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+        starts = np.array(bounds[:-1]) - bounds[0]
+        found = self._reduce.reduceat(self._terms(bounds[0], bounds[-1]), starts)
+        return [self._result_of(int(value)) for value in found]
+
     def _total(self, start: int, stop: int) -> int:
         """The sum or maximum over these positions: of a maximum, an f32's bits or an integer."""
-        kind, dtype = self.descriptor.kind, self.descriptor.dtype
-        parts = [self._piece(first, min(first + AT_ONCE, stop)) for first in range(start, stop, AT_ONCE)]
-        if kind not in (Kind.MAX, Kind.SCATTER_MAX):
-            return sum(part for part in parts if part is not None)
-        found = [part for part in parts if part is not None]
-        if kind is Kind.SCATTER_MAX:
-            found.append(self.descriptor.operands[-1].fill)
-        best = found[0]
-        for part in found[1:]:
-            best = greatest(dtype, best, part)
-        return best
+        pieces = range(start, stop, AT_ONCE)
+        found = [self._reduce.reduce(self._terms(first, min(first + AT_ONCE, stop))) for first in pieces]
+        return self._result_of(int(self._reduce.reduce(np.array(found))))
 
-    def _piece(self, start: int, stop: int) -> int | None:
-        descriptor = self.descriptor
-        values = self._values(start, stop)
+    @property
+    def _reduce(self) -> np.ufunc:
+        return np.maximum if self.descriptor.kind in (Kind.MAX, Kind.SCATTER_MAX) else np.add
+
+    def _terms(self, start: int, stop: int) -> Integers:
+        """What is added up, modulo 2^64, or the keys of what the greatest is sought of, position by position."""
+        descriptor, values = self.descriptor, self._values(start, stop)
         operands = descriptor.operands
-        lands: Truths | None = None
+        if self._reduce is np.maximum:
+            terms, nothing = _keys(values[-1], operands[-1].dtype), self._ground
+        else:
+            terms, nothing = _integers(values[-1], operands[-1].dtype), 0
+        if descriptor.kind is Kind.DOT:
+            return terms * _integers(values[0], operands[0].dtype)
         if descriptor.kind.scatters:
             lands = _integers(values[0], operands[0].dtype) == self._point[0]
-        if descriptor.kind in (Kind.MAX, Kind.SCATTER_MAX):
-            source = values[-1] if lands is None else values[-1][lands]
-            return _maximum(source, operands[-1].dtype) if source.size else None
-        terms = _integers(values[-1], operands[-1].dtype)
-        if descriptor.kind is Kind.DOT:
-            terms = terms * _integers(values[0], operands[0].dtype)  # modulo 2^64, as the format asks
-        if lands is not None:
-            terms = terms[lands]
-        return int(terms.sum(dtype=np.int64))
+            return np.where(lands, terms, nothing)
+        return terms
+
+    @property
+    def _ground(self) -> int:
+        """The key of a scatter's fill, which takes part in every maximum."""
+        source = self.descriptor.operands[-1]
+        raw = np.array([to_raw(source.fill, source.dtype)]).astype(np.dtype(f"u{source.dtype.size}"))
+        return int(_keys(raw, source.dtype)[0])
+
+    def _result_of(self, total: int) -> int:
+        if self.descriptor.kind is Kind.SCATTER_MAX:
+            total = max(total, self._ground)
+        if self._reduce is np.maximum and self.descriptor.dtype.is_float:
+            return _bits(total)
+        return total
 
     def _values(self, start: int, stop: int) -> list[Array]:
         """Each operand's raw values at these positions, as unsigned integers."""
@@ -169,11 +187,15 @@ def _integers(raw: Array, dtype: DType) -> Integers:
     return raw.view(dtype.numpy.newbyteorder("=")).astype(np.int64)
 
 
-def _maximum(raw: Array, dtype: DType) -> int:
+def _keys(raw: Array, dtype: DType) -> Integers:
+    """Integers that are ordered as `max` orders these values: -0 below +0, and a NaN, canonical, above everything."""
     if not dtype.is_float:
-        return int(_integers(raw, dtype).max())
+        return _integers(raw, dtype)
     words = raw.view(np.uint32)
-    bits = np.where((words & 0x7FFFFFFF) > 0x7F800000, np.uint32(CANONICAL_NAN), words).view(np.int32)
-    key = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))  # -0 below +0, NaN above everything
-    best = np.int32(key.max())
-    return int(np.int32(best ^ ((best >> 31) & np.int32(0x7FFFFFFF))).view(np.uint32))
+    bits = np.where((words & 0x7FFFFFFF) > 0x7F800000, np.uint32(CANONICAL_NAN), words).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+
+def _bits(key: int) -> int:
+    """The f32 of a key."""
+    return (key ^ 0x7FFFFFFF if key < 0 else key) & MASK32

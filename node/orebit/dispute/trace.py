@@ -10,7 +10,7 @@ import numpy as np
 
 from orebit.commitment import merkle
 from orebit.commitment.head import TensorHead
-from orebit.commitment.merkle import HASH_SIZE, LEAF_SIZE, Levels
+from orebit.commitment.merkle import LEAF_SIZE, Levels
 from orebit.dispute.reading import Element
 from orebit.dispute.shelf import Room, Shelf
 from orebit.dispute.states import State
@@ -122,9 +122,3 @@ def leaf_bytes(array: Array, index: int) -> bytes:
 def leaf_of(element: int, width: int) -> int:
     """Which leaf holds an element."""
     return element * width // LEAF_SIZE
-
-
-def level_entries(levels: Levels, level: int, first: int, count: int) -> tuple[bytes, ...]:
-    """Up to `count` entries of one level of a tree, those that lie inside it."""
-    packed = levels[level][first * HASH_SIZE : (first + count) * HASH_SIZE]
-    return tuple(merkle.unpack(packed))

@@ -17,6 +17,8 @@ Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 # Leaves and nodes that one part of the work has at least: some tens of microseconds.
 _GRAIN = 64
+# Bytes up to which a call of the library takes longer than hashing.
+_SMALL = 8 * LEAF_SIZE
 # Sizes about the ends of leaves, blocks and levels: what the library is tried on before it is used.
 _TRIED = (1, 54, 55, 56, 63, 64, 1023, 1024, 1025, 2048, 2049, 3 * 1024, 5 * 1024 + 7, 65 * 1024, 129 * 1024 + 1)
 
@@ -31,8 +33,8 @@ def tensor_levels(array: Array, threads: int = 1) -> Levels:
     """Every level of the tree over a tensor's bytes, lowest first, as `orebit.commitment.merkle.tree` gives them."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     data = little.reshape(-1).view(np.uint8)
-    library = _trusted()
-    return tree(leaf_hashes(data.data)) if library is None or not data.size else _levels(library, data, threads)
+    library = _trusted() if data.size > _SMALL else None
+    return tree(leaf_hashes(data.data)) if library is None else _levels(library, data, threads)
 
 
 def _levels(library: Library, data: Bytes, threads: int) -> Levels:

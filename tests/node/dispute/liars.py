@@ -15,7 +15,7 @@ from worlds import Array, World
 from orebit.commitment import merkle
 from orebit.dispute import Evidence, Game, GameState, Inputs, Means, Move, Phase, Player, Side, books
 from orebit.dispute import player as honest
-from orebit.dispute.evaluator import evaluate, point_of
+from orebit.dispute.evaluator import combine, evaluate, point_of
 from orebit.dispute.moves import (
     Answer,
     Descend,
@@ -88,6 +88,7 @@ class Lie:
     inputs: Inputs | None = None
     jump: Callable[[int, State, Sequence[State]], State] | None = None
     element: Callable[[int, int, Element], Element] | None = None
+    made: tuple[World, LyingEvidence] | None = None
 
 
 class LyingTrace(StepTrace):
@@ -136,6 +137,13 @@ class LyingEvidence(Evidence):
         return merkle.unpack(self.checkpoints[0])
 
 
+def evidence_of(world: World, lie: Lie) -> LyingEvidence:
+    """A liar's evidence, computed once."""
+    if lie.made is None or lie.made[0] is not world:
+        lie.made = world, LyingEvidence(world, lie)
+    return lie.made[1]
+
+
 class FalseElement(Element):
     """Reads something else at one position of one operand, and computes consistently from it."""
 
@@ -169,7 +177,7 @@ def false_read(world: World, step: int, node: int, element: int, operand: int, p
 
 def harmless(world: World, lie: Lie) -> bool:
     """Whether no state depends on the lie."""
-    return LyingEvidence(world, lie).checkpoints == world.truth.checkpoints
+    return evidence_of(world, lie).checkpoints == world.truth.checkpoints
 
 
 def one_element(step: int, node: int, element: int, raw: int) -> Corruption:
@@ -214,17 +222,21 @@ class Adversary(Player):
         super().__init__(side, evidence, result_path)
         self._rng = rng
         self._wildness = wildness
+        self.wild_in: Phase | None = None
+        """If set, it posts garbage in this phase, and there only."""
+        self.garbled: list[Phase] = []
+        """Where it did."""
 
     def tries(self, game: Game) -> Move | None:
         """A move that the rules allow, or None when it finds none."""
-        candidates: list[Callable[[], Move]] = [self.move] if self._rng.random() >= self._wildness else []
-        candidates += [self._wild] * 3 + [self.move]
-        for candidate in candidates:
+        wild = self._rng.random() < self._wildness or game.state.phase is self.wild_in
+        for garbage in (True, True, True, False) if wild else (False, True, True, True):
             try:
-                move = candidate()
+                move = self._wild() if garbage else self.move()
             except (OrebitError, StopIteration, IndexError, KeyError, ValueError):
                 continue  # it has nothing of the kind to say
             if _allowed(game, move):
+                self.garbled += [game.state.phase] if garbage else []
                 return move
         return None
 
@@ -238,24 +250,33 @@ class Adversary(Player):
         return garbled(base, self._rng)
 
     def _wild_element(self, state: GameState) -> Move:
-        rng, base = self._rng, None
         if state.phase is Phase.READS:
             return self._wild_refutation(state)
         if state.phase is Phase.PARTIALS:
-            count = len(self._record.posted) // 8
-            index = rng.randrange(count)
+            index = self._rng.randrange(len(self._record.posted) // 8)
             return PickPartial(index, books.show_position(self._record.posted, 8, index))
-        naming = Naming()
-        if state.phase is Phase.LEAF:
-            naming = self._wild_naming(state)
-            if self.side is Side.CHALLENGER:
-                return Name(naming)
-            state = replace(state, value=replace(state.value, element=naming.element, y=naming.y))
-        base = self._justify(replace(state, phase=Phase.ELEMENT), naming)
+        if state.phase is Phase.LEAF and self.side is Side.CHALLENGER:
+            return Name(self._wild_naming(state))
+        if state.phase is Phase.ELEMENT:
+            base = self._justify(state, Naming())
+            if isinstance(base, Justify):
+                return replace(base, reads=self._fitted(state, base.reads))
+            assert isinstance(base, PostPartials)
+            return replace(base, results=self._fitted_partials(state, base.results))
+        return self._wild_claim(state)
+
+    def _wild_claim(self, state: GameState) -> Move:
+        """The defender names any element, and claims whatever false reads or partial results give."""
+        naming, descriptor = self._wild_naming(state), self._descriptor(state)
+        base = self._justify(state, naming)
+        length = max(1, int(np.prod(descriptor.reduction)))
         if isinstance(base, Justify):
-            return replace(base, naming=naming, reads=self._fitted(state, base.reads))
+            reads = _other_bytes(base.reads, self._rng)
+            y = evaluate(descriptor, naming.element, 0, length, reads)
+            return replace(base, naming=replace(naming, y=y), reads=reads)
         assert isinstance(base, PostPartials)
-        return replace(base, naming=naming, results=self._fitted_partials(state, base.results))
+        results = _other_bytes(base.results, self._rng)
+        return replace(base, naming=replace(naming, y=combine(descriptor, 0, length, results)), results=results)
 
     def _wild_naming(self, state: GameState) -> Naming:
         tensor, posted = state.tensor, self._record.posted

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from liars import Adversary, Lie, LyingEvidence
+from liars import Adversary, Lie, evidence_of
 from worlds import World
 
 from orebit.commitment import merkle
@@ -25,6 +25,7 @@ class Played:
     phases: list[Phase] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
+    garbled: list[Phase] = field(default_factory=list)
 
 
 def play(game: Game, honest: Player, liar: Adversary) -> Played:
@@ -45,6 +46,7 @@ def play(game: Game, honest: Player, liar: Adversary) -> Played:
             continue
         game.play(move)
         played.moves.append(move)
+    played.garbled = liar.garbled
     assert game.winner is honest.side, f"the liar won after {played.phases}"
     most = MOST_MOVES_TWO_ROUNDS if game.state.value.rounds == 2 else MOST_MOVES
     assert max(game.moves.values()) <= most, game.moves
@@ -62,9 +64,10 @@ def against_defender(
     wildness: float = 0.0,
     at: int | None = None,
     honest: Evidence | None = None,
+    wild_in: Phase | None = None,
 ) -> Played:
     """The defender lied; the challenger opens from the result, or at the interval before checkpoint `at`."""
-    lying = LyingEvidence(world, lie)
+    lying = evidence_of(world, lie)
     claimed = lying.roots
     path = world.place.result_path(claimed)
     if at is None:
@@ -72,9 +75,9 @@ def against_defender(
     else:
         opener = open_interval(world.place.opening(), Precommitment(), claimed, at, path)
     game = Game(world.place.case(claimed), opener)
-    return play(
-        game, Player(Side.CHALLENGER, honest or world.truth), Adversary(Side.DEFENDER, lying, rng, wildness, path)
-    )
+    liar = Adversary(Side.DEFENDER, lying, rng, wildness, path)
+    liar.wild_in = wild_in
+    return play(game, Player(Side.CHALLENGER, honest or world.truth), liar)
 
 
 def against_challenger(
@@ -83,6 +86,7 @@ def against_challenger(
     rng: random.Random,
     wildness: float = 0.0,
     at: int | None = None,
+    wild_in: Phase | None = None,
 ) -> Played:
     """The defender computed the truth; the challenger claims something else."""
     claimed = roots_of(world.truth)
@@ -92,7 +96,8 @@ def against_challenger(
     else:
         opener = open_interval(world.place.opening(), Precommitment(), claimed, at, path)
     game = Game(world.place.case(claimed), opener)
-    liar = Adversary(Side.CHALLENGER, LyingEvidence(world, lie), rng, wildness)
+    liar = Adversary(Side.CHALLENGER, evidence_of(world, lie), rng, wildness)
+    liar.wild_in = wild_in
     return play(game, Player(Side.DEFENDER, world.truth, path), liar)
 
 

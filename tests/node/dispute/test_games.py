@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from liars import Lie, LyingEvidence, copied_initial, false_read, flipped_bit, outside_positions, skipped_step
+from liars import Lie, copied_initial, evidence_of, false_read, flipped_bit, outside_positions, skipped_step
 from playing import Played, against_challenger, against_defender, first_wrong, roots_of
 from worlds import Sizes, World, long_world, nodes_of, random_world, wide_world, zoo_world
 
@@ -65,7 +65,7 @@ def test_a_wrong_bit_in_the_output_of_any_node_is_found_there(game: Play) -> Non
     for node in world.program.operations:
         descriptor = world.program.descriptor(node)
         lies = (flipped_bit(3, node, element, bit) for bit in (1, 30, 45, 62) for element in range(descriptor.size))
-        lie = next(lie for lie in lies if LyingEvidence(world, lie).roots != roots_of(world.truth))
+        lie = next(lie for lie in lies if evidence_of(world, lie).roots != roots_of(world.truth))
         played = game(world, lie, random.Random(0))
         state = played.game.state
         assert state.tensor.node == node and (state.first_step, state.last_step) == (3, 4)
@@ -215,12 +215,39 @@ def test_any_number_of_steps_and_checkpoints(game: Play, steps: int, interval: i
                 assert (played.game.state.first_step, played.game.state.last_step) == (step, step + 1)
 
 
+@functools.cache
+def stages() -> list[tuple[World, Lie]]:
+    """Shards whose games come through every phase."""
+    deep = wide_world(129 * 256, steps=300, interval=2)
+    many = zoo_world(Sizes(width=3, terms=4, padding=150, states=40), steps=40, interval=40)
+    long = long_world(Kind.DOT, 2_000)
+    return [
+        (deep, flipped_bit(150, 1, 33_000, 3)),
+        *[(many, flipped_bit(step, many.program.header.inputs + 100, 0, 0)) for step in (23, 25)],
+        *[(many, flipped_bit(step, many.program.new_state[-1], 0, 0)) for step in (23, 25)],
+        (long, flipped_bit(0, nodes_of(long.program, Kind.DOT)[0], 1, 0)),
+    ]
+
+
+@BOTH
+def test_garbage_at_any_level_loses(game: Play) -> None:
+    """Consistent until then, and after it as far as its own run goes."""
+    seen: set[Phase] = set()
+    for world, lie in stages():
+        for at in (None, first_wrong(roots_of(world.truth), evidence_of(world, lie).roots)):
+            phases = game(world, lie, random.Random(0), at=at).phases
+            for phase in set(phases) if LONG else set(phases) - seen:
+                seen |= set(game(world, lie, random.Random(1), at=at, wild_in=phase).garbled)
+    either = {Phase.CHECKPOINTS, Phase.STATES, Phase.TRACE, Phase.NODES, Phase.NEW_STATE, Phase.TENSOR, Phase.LEAF}
+    assert seen >= either | ({Phase.ELEMENT} if game is against_defender else {Phase.PARTIALS})
+
+
 @BOTH
 def test_a_game_may_open_at_an_interval(game: Play) -> None:
     world = wide_world(3, steps=50, interval=4)
     for step in (1, 21, 49):
         lie = flipped_bit(step, len(world.program.nodes) - 1, 1, 2)
-        wrong = first_wrong(roots_of(world.truth), LyingEvidence(world, lie).roots)
+        wrong = first_wrong(roots_of(world.truth), evidence_of(world, lie).roots)
         played = game(world, lie, random.Random(0), at=wrong)
         assert Phase.RESULT not in played.phases and played.game.state.checkpoint == wrong
 
@@ -234,7 +261,7 @@ def test_an_auditor_that_checked_one_interval_wins_from_the_defender_s_own_check
         return tuple(array + array.dtype.type(at in steps) for array in state)
 
     lie, checkpoint = Lie(jump=jump), steps[-1] // 4
-    claimed = LyingEvidence(world, lie)
+    claimed = evidence_of(world, lie)
     entries, held = claimed.roots, claimed.state(checkpoint * 4)
     means = Means(kept=lambda step: held if step == checkpoint * 4 else None)
     end = world.evidence(means, entries).section(checkpoint * 4, checkpoint * 4 + 4)[-1]
@@ -250,7 +277,7 @@ def random_game(seed: int, side: Side, wildness: float) -> Played | None:
     world = _random_world(seed, rng)
     step, node = rng.randrange(world.steps), rng.choice(world.program.operations)
     lie = rng.choice([copied_initial(), skipped_step(step)] + 4 * [flipped_bit(step, node, seed, rng.randrange(64))])
-    wrong = first_wrong(roots_of(world.truth), LyingEvidence(world, lie).roots)
+    wrong = first_wrong(roots_of(world.truth), evidence_of(world, lie).roots)
     if wrong is None:
         return None  # nothing of the state depends on what was made up
     game = against_defender if side is Side.CHALLENGER else against_challenger

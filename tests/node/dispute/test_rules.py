@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
-from liars import Adversary, Lie, LyingEvidence, flipped_bit, skipped_step
+from liars import Adversary, Lie, evidence_of, flipped_bit, skipped_step
 from playing import roots_of
 from worlds import Sizes, World, long_world, nodes_of, wide_world, zoo_world
 
@@ -48,7 +48,7 @@ def worlds() -> list[tuple[World, Lie]]:
 
 def positions(world: World, lie: Lie, liar: Side) -> Iterator[tuple[Game, Move]]:
     """Every position of a game, with the move made there."""
-    lying = LyingEvidence(world, lie)
+    lying = evidence_of(world, lie)
     evidence = {liar: lying, liar.other: world.truth}
     claimed = roots_of(evidence[Side.DEFENDER])
     path = world.place.result_path(claimed)
