@@ -128,6 +128,10 @@ class Player:
 
     # What is wrong
 
+    def _first_wrong(self, posted: Sequence[object], true: Sequence[object]) -> int | None:
+        """The leftmost of what was posted that is not what this side computed."""
+        return next((place for place, (a, b) in enumerate(zip(posted, true, strict=True)) if a != b), None)
+
     def _post_below(self, state: GameState) -> Move:
         if state.phase is Phase.STATES:
             return self._pick_state(state)
@@ -156,7 +160,7 @@ class Player:
 
     def _wrong(self, posting: Posting, levels: Levels, offset: int = 0) -> _Picked | None:
         entries = self._record.entries(posting)
-        place = _first_difference(entries, own_entries(levels, posting))
+        place = self._first_wrong(entries, own_entries(levels, posting))
         return None if place is None else _Picked(posting, entries, posting.first + place, offset)
 
     def _own_levels(self, state: GameState) -> Levels:
@@ -188,7 +192,7 @@ class Player:
     def _pick_state(self, state: GameState) -> Move:
         entries = self._record.entries(state.last)
         steps = section_steps(state.first_step, state.last_step)
-        index = _first_difference(entries, self.evidence.section(state.first_step, state.last_step))
+        index = self._first_wrong(entries, self.evidence.section(state.first_step, state.last_step))
         if index is None:
             raise IllegalMove("nothing that the opponent posted last is wrong, by this machine's own computation")
         depth = state.last.depth
@@ -227,7 +231,7 @@ class Player:
         """The leftmost wrong element of the leaf that was posted, with its true value."""
         tensor, posted = state.tensor, self._record.posted
         true = self._trace(state).leaf(tensor.node, state.value.leaf)
-        wrong = _first_difference(posted, true)
+        wrong = self._first_wrong(posted, true)
         if wrong is None:
             raise IllegalMove("nothing in the leaf that the opponent posted is wrong, by this machine's computation")
         at = wrong // tensor.width * tensor.width
@@ -250,7 +254,7 @@ class Player:
     def _pick_partial(self, state: GameState) -> Move:
         value = state.value
         true = self._trace(state).element(state.tensor.node, value.element).partials(value.start, value.stop)
-        wrong = _first_difference(self._record.posted, true)
+        wrong = self._first_wrong(self._record.posted, true)
         if wrong is None:
             raise IllegalMove("none of the partial results posted is wrong, by this machine's own computation")
         index = wrong // evaluator.PARTIAL_BYTES
@@ -259,7 +263,7 @@ class Player:
     def _refute(self, state: GameState) -> Move:
         value, posted, descriptor = state.value, self._record.posted, self._descriptor(state)
         true = self._trace(state).element(state.tensor.node, value.element).reads(value.start, value.stop)
-        wrong = _first_difference(posted, true)
+        wrong = self._first_wrong(posted, true)
         if wrong is None:
             raise IllegalMove("none of the values posted is wrong, by this machine's own computation")
         place, at = divmod(wrong, value.stride)
@@ -311,11 +315,6 @@ def open_interval(
         before_path = tuple(merkle.path(levels, checkpoint - 1))
         interval = Interval(checkpoint, tuple(result_path), interval.claim, claim_path, before, before_path)
     return OpenAt(opening, precommitment, interval)
-
-
-def _first_difference(posted: Sequence[object], true: Sequence[object]) -> int | None:
-    """The first place at which two sequences of one length differ."""
-    return next((place for place, (a, b) in enumerate(zip(posted, true, strict=True)) if a != b), None)
 
 
 def _operand_at(descriptor: Descriptor, at: int) -> int:

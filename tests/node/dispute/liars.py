@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from worlds import Array, World
+from worlds import Array, World, tall_state
 
 from orebit.commitment import merkle
 from orebit.dispute import Evidence, Game, GameState, Inputs, Means, Move, Phase, Player, Side, books
-from orebit.dispute import player as honest
 from orebit.dispute.evaluator import combine, evaluate, point_of
 from orebit.dispute.moves import (
     Answer,
@@ -161,18 +160,45 @@ class FalseElement(Element):
 
 def false_read(world: World, step: int, node: int, element: int, operand: int, position: int, raw: int) -> Lie | None:
     """An element computed from one false read, and justified with it; None where that changes nothing."""
-
-    def told(at: int, number: int, true: Element) -> Element:
-        wrong = (at, number, true.number) == (step, node, element)
-        return FalseElement(true, operand, position, raw) if wrong else true
-
     true = world.truth.trace(step).element(node, element)
+    lie = misread(true, step, node, operand, position, raw)
+    return None if lie is None or harmless(world, lie) else lie
+
+
+def misread(true: Element, step: int, node: int, operand: int, position: int, raw: int) -> Lie | None:
+    """The same, whether or not any state depends on the element."""
     false = FalseElement(true, operand, position, raw)
     y = false.result(0, false.positions)
     if y == true.result(0, true.positions):
         return None
-    lie = Lie(one_element(step, node, element, y), element=told)
-    return None if harmless(world, lie) else lie
+
+    def told(at: int, number: int, each: Element) -> Element:
+        wrong = (at, number, each.number) == (step, node, true.number)
+        return FalseElement(each, operand, position, raw) if wrong else each
+
+    return Lie(one_element(step, node, true.number, y), element=told)
+
+
+class KnownEvidence(LyingEvidence):
+    """A tall world's, whose states are all known; if it lies, one sum has one term more in one step, and the counter
+    ever after."""
+
+    def __init__(self, world: World, lie_at: int | None) -> None:
+        inputs = world.inputs
+        table, nodes = inputs.constants[0], world.program.header.nodes
+
+        def known(step: int) -> State:
+            return tall_state(table, nodes, step, int(lie_at is not None and step > lie_at))
+
+        Evidence.__init__(self, world.shard, inputs, Means(kept=known))
+        self._states.interval = 1
+        self._liar = LyingExecutor(world.program, inputs.constants, inputs.parameters)
+        self.lie = Lie()
+        if lie_at is not None:
+            element = Element(world.program.descriptor(3), [table], 0)
+            place = len(table) * 2 // 3
+            self.lie = misread(element, lie_at, 3, 0, place, int(table[place]) + 1) or self.lie
+            self._liar.corruption = self.lie.corruption
 
 
 def harmless(world: World, lie: Lie) -> bool:
@@ -226,6 +252,7 @@ class Adversary(Player):
         """If set, it posts garbage in this phase, and there only."""
         self.garbled: list[Phase] = []
         """Where it did."""
+        self._astray = False
 
     def tries(self, game: Game) -> Move | None:
         """A move that the rules allow, or None when it finds none."""
@@ -246,8 +273,16 @@ class Adversary(Player):
         assert state is not None
         if state.phase in (Phase.ELEMENT, Phase.LEAF, Phase.READS, Phase.PARTIALS):
             return self._wild_element(state)
-        base = _Anything(self, self._rng).base(state)
-        return garbled(base, self._rng)
+        self._astray = True
+        try:
+            return garbled(self.move(), self._rng)
+        finally:
+            self._astray = False
+
+    def _first_wrong(self, posted: Sequence[object], true: Sequence[object]) -> int | None:
+        if not self._astray:
+            return super()._first_wrong(posted, true)
+        return self._rng.randrange(len(posted)) if self._rng.random() < 0.8 else len(posted) - 1
 
     def _wild_element(self, state: GameState) -> Move:
         if state.phase is Phase.READS:
@@ -322,36 +357,6 @@ class Adversary(Player):
         assert isinstance(move, Refute)
         place = move.position - value.start
         return replace(move, segment=books.show_position(true, value.stride, place))
-
-
-class _Anything:
-    """Makes an adversary pick a random entry of the opponent's posting, by seeing another truth there for a moment."""
-
-    def __init__(self, player: Adversary, rng: random.Random) -> None:
-        self._player = copy.copy(player)
-        self._rng = rng
-
-    def base(self, state: GameState) -> Move:
-        player, rng = self._player, self._rng
-        record = copy.copy(player._record)
-        player._record = record
-        if state.phase in (Phase.RESULT, Phase.PICKED):
-            return player.move()
-        keep = rng.random()
-
-        def first(posted: Sequence[object], true: Sequence[object]) -> int:
-            return rng.randrange(len(posted)) if keep < 0.8 else len(posted) - 1
-
-        return _with_first_difference(first, player.move)
-
-
-def _with_first_difference(first: Callable[..., int], move: Callable[[], Move]) -> Move:
-    before = honest._first_difference
-    honest._first_difference = first  # type: ignore[assignment]
-    try:
-        return move()
-    finally:
-        honest._first_difference = before
 
 
 def garbled(move: Move, rng: random.Random) -> Move:

@@ -13,18 +13,30 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from liars import Lie, copied_initial, evidence_of, false_read, flipped_bit, outside_positions, skipped_step
-from playing import Played, against_challenger, against_defender, first_wrong, roots_of
-from worlds import Sizes, World, long_world, nodes_of, random_world, wide_world, zoo_world
+from liars import (
+    Adversary,
+    KnownEvidence,
+    Lie,
+    copied_initial,
+    evidence_of,
+    false_read,
+    flipped_bit,
+    outside_positions,
+    skipped_step,
+)
+from playing import Played, against_challenger, against_defender, first_wrong, play, roots_of
+from worlds import Sizes, World, long_world, nodes_of, random_world, tall_world, wide_world, zoo_world
 
-from orebit.dispute import Means, Phase, Side
-from orebit.dispute.moves import Justify, PostPartials, Refute
+from orebit.dispute import Game, Means, Phase, Player, Side
+from orebit.dispute.moves import Justify, Open, PostPartials, Refute
 from orebit.dispute.states import State
 from orebit.program.descriptor import Kind, Source
 
 LONG = os.environ.get("OREBIT_LONG_TESTS") == "1"
+ONLY_LONG = pytest.mark.skipif(not LONG, reason="steps of twelve thousand nodes are traced four times")
 BOTH = pytest.mark.parametrize("game", [against_defender, against_challenger])
 Play = Callable[..., Played]
+REDUCTIONS = [kind for kind in Kind if kind.reduces]
 
 
 @functools.cache
@@ -154,7 +166,7 @@ def test_a_row_left_out_of_a_scatter_is_refuted(kind: Kind) -> None:
 
 @BOTH
 @pytest.mark.parametrize(("terms", "rounds"), [(200, 0), (2_000, 1), (150_000, 2)])
-@pytest.mark.parametrize("kind", [Kind.DOT, Kind.SUM, Kind.MAX, Kind.SCATTER_SUM, Kind.SCATTER_MAX])
+@pytest.mark.parametrize("kind", REDUCTIONS)
 def test_long_reductions_are_justified_in_parts(game: Play, kind: Kind, terms: int, rounds: int) -> None:
     world = long_world(kind, terms)
     node = nodes_of(world.program, kind)[-1]
@@ -213,6 +225,33 @@ def test_any_number_of_steps_and_checkpoints(game: Play, steps: int, interval: i
             played = game(world, flipped_bit(step, node, 0, 0), random.Random(step), wildness)
             if wildness == 0.0:
                 assert (played.game.state.first_step, played.game.state.last_step) == (step, step + 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "interval", "nodes", "elements", "terms", "moves"),
+    [
+        (1_000, 100, 290, 1 << 20, 2_000, (7, 6)),
+        pytest.param(1_000_000, 1_000, 12_000, 3 << 21, 2_000, (8, 7), marks=ONLY_LONG),
+        pytest.param(1_000_000, 1_000, 12_000, 3 << 21, 150_000, (9, 8), marks=ONLY_LONG),
+    ],
+)
+def test_the_longest_games_take_the_moves_that_were_counted(
+    steps: int, interval: int, nodes: int, elements: int, terms: int, moves: tuple[int, int]
+) -> None:
+    """docs/court.md; whichever side lies."""
+    world = tall_world(steps, interval, nodes, elements, terms)
+    at = steps * 2 // 3 + 217
+    lying, truth = KnownEvidence(world, at), KnownEvidence(world, None)
+    for liar in Side:
+        evidence = {liar: lying, liar.other: truth}
+        claimed = roots_of(evidence[Side.DEFENDER])
+        path = world.place.result_path(claimed)
+        game = Game(world.place.case(claimed), Open(world.place.opening()))
+        adversary = Adversary(liar, evidence[liar], random.Random(0), 0.0, path)
+        played = play(game, Player(liar.other, evidence[liar.other], path), adversary)
+        assert (played.game.state.first_step, played.game.state.tensor.node) == (at, 3)
+        if liar is Side.DEFENDER:
+            assert (game.moves[Side.CHALLENGER], game.moves[Side.DEFENDER]) == moves
 
 
 @functools.cache
@@ -285,14 +324,20 @@ def random_game(seed: int, side: Side, wildness: float) -> Played | None:
 
 
 def _random_world(seed: int, rng: random.Random) -> World:
-    if rng.random() < 0.5:
+    what = rng.random()
+    if what < 0.3:
         return random_world(seed, rng.choice((2, 5, 9)))
+    if what < 0.5:
+        return long_world(rng.choice(REDUCTIONS), rng.choice((30, 700, 3_000)))
     steps = rng.choice((1, 2, 5, 34))
+    if what < 0.75:
+        steps *= rng.choice((1, 9))
+        return wide_world(rng.choice((1, 700, 34_000)), steps, rng.choice((1, steps, max(1, steps // 3))))
     sizes = Sizes(rng.choice((3, 12, 17)), rng.choice((3, 20, 400)), rng.choice((0, 0, 130)), rng.choice((0, 0, 35)))
     return zoo_world(sizes, steps, rng.choice((1, steps, max(1, steps // 3))), seed)
 
 
-@settings(max_examples=2_000 if LONG else 10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2_000 if LONG else 6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32), st.sampled_from(list(Side)), st.sampled_from([0.0, 0.2, 0.9]))
 def test_the_honest_side_wins_random_games(seed: int, side: Side, wildness: float) -> None:
     random_game(seed, side, wildness)

@@ -263,3 +263,28 @@ def wide_world(elements: int, steps: int = 2, interval: int = 2) -> World:
     program = builder.finish([builder.map(renewed, [state], dtype=DType.I32)])
     initial = np.random.default_rng(elements).integers(-(1 << 31), 1 << 31, elements).astype(np.int32)
     return World(Inputs(program, [], [initial], []), steps, min(interval, steps), elements)
+
+
+def tall_world(steps: int, interval: int, nodes: int, elements: int, terms: int) -> World:
+    """As many steps, nodes, elements and terms as one likes, of which next to nothing is computed: each element is the
+    same sum over a constant, the first is added to a counter in every step; so any state is known at once."""
+    builder = Builder()
+    counters = [builder.state(DType.I64, ()) for _ in range(2)]
+    table = builder.constant(DType.I8, (terms,))
+    total = builder.sum(table.view(maps.select_axes(2, [1])), (elements,), (terms,))
+    scope = ExpressionBuilder([DType.I64, DType.I64])
+    added = scope.finish(scope.operand(0) + scope.operand(1))
+    renewed = builder.map(added, [counters[0].view(IndexMap(())), total.view(IndexMap((AxisMap(0, ()),)))], ())
+    scope = ExpressionBuilder([DType.I64])
+    once, later = scope.finish(scope.operand(0) + 1), counters[1]
+    for _ in range(nodes - 2):
+        later = builder.map(once, [later])
+    program = builder.finish([renewed, later])
+    constants: list[Array] = [np.random.default_rng(terms).integers(1, 100, terms).astype(np.int8)]
+    return World(Inputs(program, constants, list(tall_state(constants[0], nodes, 0)), []), steps, interval, terms)
+
+
+def tall_state(table: Array, nodes: int, step: int, more: int = 0) -> tuple[Array, ...]:
+    """The state of a tall world after so many steps; `more` is what a lie added to it."""
+    total = int(table.sum(dtype=np.int64))
+    return np.array(total * step + more), np.array((nodes - 2) * step)
