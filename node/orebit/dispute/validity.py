@@ -27,6 +27,7 @@ class Place:
     header: Header
     node: int
     descriptor: bytes
+    head_length: int
     operands: tuple[int, ...]
     operand: int = 0
 
@@ -54,6 +55,8 @@ def violates(clause: int, place: Place, producer: Descriptor | None) -> bool:
         descriptor = Descriptor.decode(place.descriptor)
     except ProgramError:
         return clause == MALFORMED
+    if clause == MALFORMED:
+        return place.head_length != len(descriptor.head)
     if _breaks_at_node(clause, place, descriptor, producer):
         return True
     found = check_descriptor(descriptor)
@@ -75,7 +78,7 @@ def _breaks_at_node(clause: int, place: Place, descriptor: Descriptor, producer:
     if clause == Clause.OPERAND_ORDER:
         return number >= place.node
     if clause == Clause.NEW_STATE_OPERAND:
-        return number >= place.first_new
+        return place.first_new <= number < place.node
     if clause == Clause.OPERAND_TYPE:
         return producer is not None and producer.dtype is not operand.dtype
     return clause == Clause.OPERAND_SIZE and producer is not None and producer.size != operand.size
@@ -110,7 +113,7 @@ def check_evidence(state: GameState, move: ShowInvalid) -> None:
 
 def _judge(shown: InvalidityEvidence, header: Header) -> None:
     if shown.clause == Clause.HEADER_COUNTS:  # the only one that concerns no node
-        place = Place(header, shown.node, b"", ())
+        place = Place(header, shown.node, b"", 0, ())
     else:
         place = _opened_place(shown, header)
     wanted = producer_of(shown.clause, place)
@@ -124,7 +127,7 @@ def _opened_place(shown: InvalidityEvidence, header: Header) -> Place:
     described = descriptor_hash(sha256(head).digest(), sha256(body).digest())
     check_leaf(shown.nodes, header, shown.node, described, shown.operands, shown.path)
     numbers = struct.unpack(f"<{len(shown.operands) // 4}I", shown.operands)
-    return Place(header, shown.node, shown.descriptor, numbers, shown.operand)
+    return Place(header, shown.node, shown.descriptor, shown.head_length, numbers, shown.operand)
 
 
 def _opened_producer(shown: InvalidityEvidence, header: Header, number: int) -> Descriptor:
@@ -149,7 +152,14 @@ def show_violation(program: Program) -> ShowInvalid | None:
 def _showing(program: Program, found: Violation) -> ShowInvalid:
     number = max(found.node, 0)
     descriptor = program.descriptor(number)
-    place = Place(program.header, number, descriptor.encoded, program.nodes[number].operands, found.operand or 0)
+    place = Place(
+        program.header,
+        number,
+        descriptor.encoded,
+        len(descriptor.head),
+        program.nodes[number].operands,
+        found.operand or 0,
+    )
     wanted = producer_of(found.clause, place)
     return ShowInvalid(
         InvalidityEvidence(

@@ -89,7 +89,9 @@ def test_of_a_valid_program_nothing_can_be_shown() -> None:
 
 def showing(program: Program, sample: ShowInvalid, clause: int, number: int, operand: int) -> ShowInvalid:
     descriptor, own = program.descriptor(number), opening(program, number)
-    place = Place(program.header, number, descriptor.encoded, program.nodes[number].operands, operand)
+    place = Place(
+        program.header, number, descriptor.encoded, len(descriptor.head), program.nodes[number].operands, operand
+    )
     wanted = producer_of(clause, place)
     evidence = replace(
         sample.evidence,
@@ -131,8 +133,11 @@ def test_what_is_shown_must_be_the_program_s() -> None:
 
 def test_bytes_that_do_not_parse_are_malformed_and_nothing_else() -> None:
     header = Header(1, 0, 0, 1, 1)
-    place = Place(header, 1, b"\x09\x00\x00", (0,))
+    place = Place(header, 1, b"\x09\x00\x00", 3, (0,))
     assert violates(MALFORMED, place, None)
     assert not any(violates(clause, place, None) for clause in Clause)
-    valid = [Place(header, 1, descriptor.encoded, ()) for descriptor in zoo_world().program.descriptors]
+    valid = [
+        Place(header, 1, descriptor.encoded, len(descriptor.head), ()) for descriptor in zoo_world().program.descriptors
+    ]
     assert not any(violates(MALFORMED, place, None) for place in valid)
+    assert all(violates(MALFORMED, replace(place, head_length=place.head_length + 1), None) for place in valid)
