@@ -32,28 +32,25 @@ library Binary32 {
     /// @notice The sum; an exact zero is +0 unless both terms are -0.
     function add(uint256 a, uint256 b) internal pure returns (uint256 result) {
         unchecked {
+            if ((a & MAGNITUDE) < (b & MAGNITUDE)) (a, b) = (b, a);
             result = a & SIGN;
             uint256 opposed = (a ^ b) & SIGN;
             a &= MAGNITUDE;
             b &= MAGNITUDE;
-            if (a < b) {
-                (a, b) = (b, a);
-                result ^= opposed;
-            }
             if (a >= INFINITY) {
                 if (a > INFINITY || opposed * b == INFINITY << 31) return NAN;
                 return result | INFINITY;
             }
             uint256 exponent = _aboveLeast(a);
+            a = (a - (exponent << 23)) << 25;
             uint256 other = _aboveLeast(b);
             // Digits are dropped only of what is less than a quarter of the larger one's last place: that is too little
             // to matter, be it half the last place of the sum, next below a power of two.
             b = ((b - (other << 23)) << 25) >> (exponent - other);
-            uint256 total = ((a - (exponent << 23)) << 25) + b * (1 - (opposed >> 30));
+            uint256 total = a + b * (1 - (opposed >> 30));
             if (total >= 1 << 49) {
-                total = ((exponent + 1) << 23) + _halfEven(total, 26);
-                if (total > INFINITY) total = INFINITY;
-                return result | total;
+                if (exponent == 253) return result | INFINITY;
+                return result | (((exponent + 1) << 23) + _halfEven(total, 26));
             }
             if (total >= 1 << 48) return result | ((exponent << 23) + _halfEven(total, 25));
             if (total == 0) return result & ~opposed;
@@ -81,25 +78,8 @@ library Binary32 {
             uint256 y = (b >> 23) & 0xff;
             a &= FRACTION;
             b &= FRACTION;
-            if ((x % 255) * (y % 255) == 0) {
-                if (x + y >= 255) {
-                    a |= x << 23;
-                    b |= y << 23;
-                    return a > INFINITY || b > INFINITY || a == 0 || b == 0 ? NAN : result | INFINITY;
-                }
-                // Of two subnormals only one is seen to: their product is too little in any case.
-                if (x == 0) {
-                    if (a == 0) return result;
-                    x = _toHidden(a);
-                    a <<= x;
-                    x = 1 - x;
-                } else {
-                    if (b == 0) return result;
-                    y = _toHidden(b);
-                    b <<= y;
-                    y = 1 - y;
-                }
-            }
+            // Zeros, subnormals, infinities and NaNs have an exponent of 0 or 255.
+            if ((x % 255) * (y % 255) == 0) return _extremeProduct(result, a, b, x, y);
             uint256 product = (a | HIDDEN) * (b | HIDDEN);
             uint256 carry = product >> 47;
             x += y + carry - 128;
@@ -273,6 +253,26 @@ library Binary32 {
     }
 
     /* PARTS */
+
+    /// @dev A sign, and fractions and exponents of which one at least is that of no normal float.
+    function _extremeProduct(uint256 sign, uint256 a, uint256 b, uint256 x, uint256 y) private pure returns (uint256) {
+        unchecked {
+            if (x + y >= 255) {
+                a |= x << 23;
+                b |= y << 23;
+                return a > INFINITY || b > INFINITY || a == 0 || b == 0 ? NAN : sign | INFINITY;
+            }
+            // Of two subnormals only one is taken for it: their product is too little in any case.
+            if (x != 0) (a, b, y) = (b, a, x);
+            if (a == 0) return sign;
+            uint256 product = a * (b | HIDDEN);
+            if (product < 1 << (173 - y)) return sign | _halfEven(product, 150 - y);
+            uint256 shift = _toHidden(a);
+            product <<= shift;
+            uint256 carry = product >> 47;
+            return sign | (((y + carry - 127 - shift) << 23) + _halfEven(product << (1 - carry), 24));
+        }
+    }
 
     /// @dev The exponent's distance from the least one, which zeros and subnormals share with the smallest normals.
     function _aboveLeast(uint256 magnitude) private pure returns (uint256) {
