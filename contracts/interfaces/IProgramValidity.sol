@@ -29,9 +29,9 @@ struct Place {
 }
 
 /// @title Which programs a node may be asked to defend: one clause, one node, at most one producer.
-/// @notice Stateless mirror of node/orebit/program/check.py; clauses have its numbers. Two things differ in form only:
-/// what Python cannot even decode breaks MALFORMED (22), and no other clause of its descriptor; a producer is named by
-/// `producerOf`.
+/// @notice Stateless mirror of node/orebit/program/check.py; clauses have its numbers. What Python cannot even decode
+/// breaks MALFORMED (22); of such bytes the other clauses may say anything. Python looks no further where it has found
+/// a shape wrong, and at prices only where it has found nothing else; here every clause stands alone.
 interface IProgramValidity {
     error UnknownClause(uint8 clause);
 

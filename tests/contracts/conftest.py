@@ -23,6 +23,7 @@ from brownie import accounts, chain, network, project, web3  # noqa: E402  # Bro
 from brownie._config import CONFIG  # noqa: E402  # the same
 from evm import Chain, Contract  # noqa: E402  # imports Brownie
 from market_steps import Stage  # noqa: E402  # imports Brownie
+from node_arithmetic import Arithmetic  # noqa: E402  # found by the path above
 from world import World  # noqa: E402  # imports Brownie
 
 # Block hashes, and so draws and gas, are the same in every run: time starts here and a block takes a second.
@@ -98,3 +99,12 @@ def stage(built: Stage) -> Iterator[Stage]:
         built.clear()
         yield built
         built.audit()
+
+
+@pytest.fixture(scope="session")
+def arithmetic(contracts: Any) -> Iterator[Arithmetic]:
+    """The contracts that compute an element and judge a program, each call metered."""
+    anvil = Chain(web3.provider.endpoint_uri)
+    made = [kind.deploy({"from": accounts[0]}) for kind in (contracts.NodeEvaluator, contracts.ProgramValidity)]
+    yield Arithmetic(anvil, *(Contract(anvil, contract.address, contract.abi) for contract in made))
+    anvil.connection.close()

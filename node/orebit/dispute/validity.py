@@ -16,7 +16,6 @@ from orebit.program.check import Clause, Violation, check_descriptor, violations
 from orebit.program.descriptor import Descriptor, Kind, Source, descriptor_hash
 from orebit.program.graph import Header, Program
 
-MALFORMED = 22
 _EDGES = (Clause.OPERAND_TYPE, Clause.OPERAND_SIZE)
 
 
@@ -54,8 +53,8 @@ def violates(clause: int, place: Place, producer: Descriptor | None) -> bool:
     try:
         descriptor = Descriptor.decode(place.descriptor)
     except ProgramError:
-        return clause == MALFORMED
-    if clause == MALFORMED:
+        return clause == Clause.MALFORMED
+    if clause == Clause.MALFORMED:
         return place.head_length != len(descriptor.head)
     if _breaks_at_node(clause, place, descriptor, producer):
         return True

@@ -57,6 +57,8 @@ class Clause(IntEnum):
     PARAMETER_SIZE = 19
     PRICE = 20
     GAME_LENGTH = 21
+    # Bytes that are no descriptor, or whose head ends elsewhere than its hash says: what cannot be decoded.
+    MALFORMED = 22
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,13 @@ class Instruction:
             return bytes([self.op, self.immediate])
         return bytes([self.op]) + b"".join(varint.unsigned(arg) for arg in self.args)
 
+    @property
+    def spare_bytes(self) -> int:
+        """Bytes that it takes beyond the least that its operation needs: long constants and numbers of values."""
+        if self.op is Op.CONST_I64:
+            return len(varint.signed(self.immediate)) - 1
+        return sum(len(varint.unsigned(arg)) - 1 for arg in self.args if arg > 0x7F)
+
 
 @dataclass(frozen=True)
 class Expression:

@@ -165,7 +165,7 @@ def test_a_row_left_out_of_a_scatter_is_refuted(kind: Kind) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(("terms", "rounds"), [(200, 0), (2_000, 1), (150_000, 2)])
+@pytest.mark.parametrize(("terms", "rounds"), [(200, 0), (2_000, 1), (400_000, 2)])
 @pytest.mark.parametrize("kind", REDUCTIONS)
 def test_long_reductions_are_justified_in_parts(game: Play, kind: Kind, terms: int, rounds: int) -> None:
     world = long_world(kind, terms)
@@ -232,7 +232,7 @@ def test_any_number_of_steps_and_checkpoints(game: Play, steps: int, interval: i
     [
         (1_000, 100, 290, 1 << 20, 2_000, (7, 6)),
         pytest.param(1_000_000, 1_000, 12_000, 3 << 21, 2_000, (8, 7), marks=ONLY_LONG),
-        pytest.param(1_000_000, 1_000, 12_000, 3 << 21, 150_000, (9, 8), marks=ONLY_LONG),
+        pytest.param(1_000_000, 1_000, 12_000, 3 << 21, 400_000, (9, 8), marks=ONLY_LONG),
     ],
 )
 def test_the_longest_games_take_the_moves_that_were_counted(

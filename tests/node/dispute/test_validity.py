@@ -11,7 +11,7 @@ from worlds import Sizes, World, random_world, zoo_world
 
 from orebit.dispute import Evidence, Game, Player, Side
 from orebit.dispute.moves import NodeOpening, Open, ShowInvalid
-from orebit.dispute.validity import MALFORMED, Place, opening, producer_of, show_violation, violates
+from orebit.dispute.validity import Place, opening, producer_of, show_violation, violates
 from orebit.errors import IllegalMove, ProgramError
 from orebit.program.check import Clause, violations
 from orebit.program.descriptor import Descriptor
@@ -78,7 +78,7 @@ def test_of_a_valid_program_nothing_can_be_shown() -> None:
     game = Game(world.place.case(claimed), Open(world.place.opening()))
     sample = show_violation(with_node(program, len(program.nodes) - 1, Node(0, ())))
     assert sample is not None
-    for clause in (*Clause, MALFORMED):
+    for clause in Clause:
         for number in range(len(program.nodes)):
             for operand in range(max(1, len(program.nodes[number].operands))):
                 move = showing(program, sample, clause, number, operand)
@@ -134,10 +134,10 @@ def test_what_is_shown_must_be_the_program_s() -> None:
 def test_bytes_that_do_not_parse_are_malformed_and_nothing_else() -> None:
     header = Header(1, 0, 0, 1, 1)
     place = Place(header, 1, b"\x09\x00\x00", 3, (0,))
-    assert violates(MALFORMED, place, None)
-    assert not any(violates(clause, place, None) for clause in Clause)
+    assert violates(Clause.MALFORMED, place, None)
+    assert not any(violates(clause, place, None) for clause in Clause if clause is not Clause.MALFORMED)
     valid = [
         Place(header, 1, descriptor.encoded, len(descriptor.head), ()) for descriptor in zoo_world().program.descriptors
     ]
-    assert not any(violates(MALFORMED, place, None) for place in valid)
-    assert all(violates(MALFORMED, replace(place, head_length=place.head_length + 1), None) for place in valid)
+    assert not any(violates(Clause.MALFORMED, place, None) for place in valid)
+    assert all(violates(Clause.MALFORMED, replace(place, head_length=place.head_length + 1), None) for place in valid)

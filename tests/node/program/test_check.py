@@ -46,7 +46,7 @@ def far(offset: int = 0, coefficient: int = 1, divisor: int = 1) -> IndexMap:
     return IndexMap((AxisMap(offset, (coefficient,), divisor),))
 
 
-LONG = Expression((DType.F32,), 1, tuple(Instruction(Op.FSQRT, (i,)) for i in range(200)))
+LONG = Expression((DType.F32,), 1, tuple(Instruction(Op.FSQRT, (i,)) for i in range(300)))
 WIDE = Expression((DType.I64,), 1, tuple(Instruction(Op.IMUL, (i, i)) for i in range(1500)))
 FLOAT_INDEX = with_operand(scatter_of(), 0, dtype=DType.F32)
 VALID = [copy_of(), dot_of(), scatter_of(), scatter_of(Kind.SCATTER_MAX), dot_of(1 << 20)]

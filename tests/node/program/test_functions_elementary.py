@@ -129,11 +129,11 @@ def test_special_values_of_power() -> None:
     assert np.array_equal(np.signbit(made[known]), np.signbit(wanted[known]))
 
 
-def test_a_function_costs_less_than_a_third_of_a_move() -> None:
-    """So that a lowering may add to it in one map."""
+def test_a_function_leaves_a_quarter_of_a_move() -> None:
+    """Beside the transaction and the books, so that a lowering may add to it in one map."""
     functions = [case[0] for case in CASES.values()]
     for function, count in [(function, 1) for function in functions] + [(power, 2)]:
         build = ExpressionBuilder([DType.F32] * count, 1)
         expression = build.finish(function(*build.operands))
-        gas = sum(price.instruction_gas(step.op) for step in expression.instructions)
-        assert gas + price.calldata_gas(expression.encoded) < price.MOVE_LIMIT / 3
+        gas = price.expression_gas(expression) + price.calldata_gas(expression.encoded)
+        assert gas < price.MOVE_LIMIT * 3 / 4 - price.TRANSACTION - price.BOOKS

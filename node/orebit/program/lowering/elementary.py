@@ -139,7 +139,10 @@ def power(lowering: Lowering, base: Argument, exponent: Argument) -> Tensor:
     if form is not None:
         return apply(lowering, form, base)
     if lowering.result_type is not None and not lowering.result_type.is_float:
-        return lowering.map(_integer_power, base, exponent, dtype=lowering.result_type)
+        if not isinstance(exponent, Tensor):
+            return lowering.map(_integer_power, base, exponent, dtype=lowering.result_type)
+        low = lowering.map(_low_power, base, exponent, dtype=DType.I64)
+        return lowering.map(_whole_power, base, exponent, low, dtype=lowering.result_type)
     form = None if constant is None else FLOAT_POWERS.get(constant)
     if form is not None:
         return as_float(lowering, form, base)
@@ -151,15 +154,37 @@ def _power(x: Scalar | float, y: Scalar | float) -> Scalar:
     return functions_power.power(build.lift(x, DType.F32), build.lift(y, DType.F32))
 
 
-def _integer_power(x: Scalar | int, y: Scalar | int) -> Scalar:
-    """x^y modulo 2^64 by squaring; 0 for a negative y but for the powers of 1 and -1, as torch."""
-    build = x.builder if isinstance(x, Scalar) else y.builder  # type: ignore[union-attr]  # one of the two is a tensor
-    base, exponent = build.lift(x, DType.I64), build.lift(y, DType.I64)
-    result, square = build.i64(1), base
-    for bit in range(63 if isinstance(y, Scalar) else max(y, 1).bit_length()):
-        result = ((exponent >> bit) & 1).select(result * square, result)
+def _integer_power(x: Scalar, y: int) -> Scalar:
+    """x^y modulo 2^64; 0 for a negative y but for the powers of 1 and -1, as torch."""
+    return _signed_power(x, x.builder.i64(y), _raised(x, x.builder.i64(y), range(max(y, 1).bit_length())))
+
+
+# The court pays no map with all digits of an exponent.
+LOW, HIGH = range(32), range(32, 63)
+
+
+def _low_power(x: Scalar | int, y: Scalar) -> Scalar:
+    """x^y of the low digits of y alone."""
+    return _raised(y.builder.lift(x, DType.I64), y, LOW)
+
+
+def _whole_power(x: Scalar | int, y: Scalar, low: Scalar) -> Scalar:
+    base = y.builder.lift(x, DType.I64)
+    return _signed_power(base, y, _raised(base, y, HIGH) * low)
+
+
+def _raised(base: Scalar, exponent: Scalar, digits: range) -> Scalar:
+    """By squaring: the product of base^(2^digit) for the binary digits of the exponent that are 1."""
+    result, square = base.builder.i64(1), base
+    for digit in range(digits.stop):
+        if digit in digits:
+            result = ((exponent >> digit) & 1).select(result * square, result)
         square = square * square
-    unit = base.eq(-1).select((exponent & 1).select(-1, build.i64(1)), base.eq(1))
+    return result
+
+
+def _signed_power(base: Scalar, exponent: Scalar, result: Scalar) -> Scalar:
+    unit = base.eq(-1).select((exponent & 1).select(-1, base.builder.i64(1)), base.eq(1))
     return exponent.lt(0).select(unit, result)
 
 
