@@ -18,6 +18,7 @@ contract NodeRegistry is INodeRegistry {
         uint96 locked;
         uint40 since;
         bool deposited;
+        uint16 live;
         address operator;
         uint96 unbonding;
         address payee;
@@ -26,6 +27,9 @@ contract NodeRegistry is INodeRegistry {
         string url;
         string capabilities;
     }
+
+    /// @dev Up to so many leases, the arbiter's bit suffices.
+    uint16 private constant FLAT_LEASES = 32;
 
     TokenAI public immutable TOKEN;
     address public immutable MARKET;
@@ -171,6 +175,7 @@ contract NodeRegistry is INodeRegistry {
     /// @inheritdoc INodeRegistry
     function unlock(uint32 node, uint256 amount) external onlyMarket {
         _nodes[node].locked -= uint96(amount);
+        --_nodes[node].live;
     }
 
     /// @inheritdoc INodeRegistry
@@ -180,6 +185,7 @@ contract NodeRegistry is INodeRegistry {
     {
         Node storage self = _nodes[node];
         self.locked -= uint96(unlocked);
+        --self.live;
         self.stake -= uint96(amount);
         totalStake -= uint96(amount);
         uint256 burnt = amount - toMarket - toArbiter;
@@ -230,6 +236,11 @@ contract NodeRegistry is INodeRegistry {
     }
 
     /// @inheritdoc INodeRegistry
+    function liveLeases(uint32 node) external view returns (uint16) {
+        return _nodes[node].live;
+    }
+
+    /// @inheritdoc INodeRegistry
     function unbondingSeconds() external view returns (uint40) {
         return UNBONDING_SECONDS;
     }
@@ -242,6 +253,9 @@ contract NodeRegistry is INodeRegistry {
         uint96 available = self.stake - locked;
         if (amount > available) revert StakeShort(node, amount, available);
         self.locked = locked + uint96(amount);
+        // The bit tells of the deposit's least floor; a node with many leases needs more.
+        uint16 live = ++self.live;
+        if (live > FLAT_LEASES && live % 8 == 0 && !ARBITER.covers(node, live)) revert NoDeposit(node);
     }
 
     /// @dev Stake that was raised has no lottery weight for commits of this block or before.

@@ -7,6 +7,10 @@ import {LeaseId} from "../types/LeaseId.sol";
 interface IArbiter {
     /// @notice A node registered; the arbiter may set its deposit bit through the registry.
     function nodeRegistered(uint32 node) external;
+
+    /// @notice Whether the node's deposit suffices for so many live leases. Asked where the bit alone cannot tell: at
+    /// every eighth lease beyond 32.
+    function covers(uint32 node, uint256 leases) external view returns (bool);
 }
 
 /// @title The judge of local chains, until the court: the witness of a registered node decides a contested pair.

@@ -241,7 +241,7 @@ struct Evidence {
 
 /// @notice What the contract keeps of a game.
 struct GameBook {
-    /// keccak256(abi.encode(game)); zero once the game is over and paid.
+    /// keccak256 of abi.encode(game) behind its first word; zero once the game is over.
     bytes32 state;
     /// Wei left.
     uint96 bond;
@@ -258,13 +258,16 @@ struct NodeBook {
     uint96 deposit;
     /// When the moves that need re-execution, of the games open now, are due at the latest.
     uint40 busyUntil;
-    /// Games open against its leases.
+    /// Games open against its leases, and demands that it has not answered.
     uint24 games;
+    uint24 demands;
     /// The deposit cannot be withdrawn before, since challengers of a convicted lease have claims on it.
     uint40 frozenUntil;
+    /// Whether the deposit reaches its floor: the bit that the registry was told.
+    bool enough;
 }
 
-/// @notice What the contract keeps of a convicted lease.
+/// @notice What the contract keeps of an accused lease.
 struct Conviction {
     /// 0: not convicted.
     uint40 time;
@@ -272,8 +275,11 @@ struct Conviction {
     uint24 moveTime;
     /// Wei of TokenAI still to be paid.
     uint96 bounty;
-    /// The game that proved it; zero for a demand that was not answered.
-    bytes32 prover;
+    /// Games open; 0 once convicted.
+    uint24 games;
+    /// The challenger who proved it, and the low bits of its game's name; zero for a demand that was not answered.
+    address prover;
+    uint96 proof;
 }
 
 /// @notice What can be demanded of a revealed lease: 128 hashes.
@@ -400,6 +406,7 @@ interface IDisputeCourt is IArbiter {
     error ReadIsTrue(uint256 value);
     error NotInvalid(uint8 clause, uint256 node);
     error NotOperator(uint32 node, address caller);
+    error UnknownNode(uint32 node);
     /// @notice The game was never open at the conviction, or its challenger was late.
     error NothingToClaim(bytes32 game);
     error ClaimExists(bytes32 game);
@@ -552,7 +559,7 @@ interface IDisputeCourt is IArbiter {
 
     /* DEMANDS */
 
-    /// @notice Demands an item of a lease in its window, for `demandPrice()`; what is paid beyond is credited.
+    /// @notice Demands an item of a lease in its window, for `demandPriceOf` its node; what is paid beyond is credited.
     /// @param opening Shows the shard, for checkpoints; only its lease is read for results.
     function demand(Demand calldata item, Opening calldata opening) external payable returns (bytes32 id);
     /// @notice The node answers. @param entries The part's. @param path From the part's raw root up to the list's.
@@ -587,7 +594,9 @@ interface IDisputeCourt is IArbiter {
     function floorOf(uint32 node) external view returns (uint256);
     /// @notice What one game may cost both sides, in wei, at the cap.
     function gamePrice() external view returns (uint256);
-    function demandPrice() external view returns (uint256);
+    /// @notice What the next demand of the node must prepay, in wei: its answer at the cap x 2^floor(k / 16) with k
+    /// open.
+    function demandPriceOf(uint32 node) external view returns (uint256);
     /// @notice Highest gas price at which moves are refunded.
     function gasPriceCap() external view returns (uint256);
     function token() external view returns (address);

@@ -96,6 +96,8 @@ interface INodeRegistry {
     /// @notice Whether `who` may act for the node: its operator or its owner.
     function isOperator(uint32 node, address who) external view returns (bool);
     function payeeOf(uint32 node) external view returns (address);
+    /// @notice Leases and replicas of the node that are neither final nor otherwise over.
+    function liveLeases(uint32 node) external view returns (uint16);
     function nodeCount() external view returns (uint32);
     function totalStake() external view returns (uint96);
     function unbondingSeconds() external view returns (uint40);

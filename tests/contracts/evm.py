@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from socket import create_connection, socket
+from subprocess import Popen
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -161,9 +163,11 @@ class Chain:
 
     # Transactions
 
-    def send(self, sender: str, to: str | None, data: bytes, gas: int = GAS) -> dict[str, Any]:
+    def send(
+        self, sender: str, to: str | None, data: bytes, gas: int = GAS, value: int = 0, price: int = 0
+    ) -> dict[str, Any]:
         """Sends and returns the raw receipt, of a success or a failure."""
-        call = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas), "gasPrice": "0x0"}
+        call = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas), "gasPrice": hex(price), "value": hex(value)}
         if to is not None:
             call["to"] = to
         transaction = self.rpc("eth_sendTransaction", call)
@@ -174,9 +178,37 @@ class Chain:
                 return dict(receipt)
         raise TimeoutError(f"no receipt for {transaction}")
 
-    def transact(self, sender: str, to: str, data: bytes, gas: int = GAS) -> Receipt:
+    def transact(self, sender: str, to: str, data: bytes, gas: int = GAS, value: int = 0, price: int = 0) -> Receipt:
         """Sends. Raises Reverted with the decoded error when the transaction failed."""
-        receipt = self.send(sender, to, data, gas)
+        return self.received(self.send(sender, to, data, gas, value, price))
+
+    def together(self, sender: str, to: str, calls: Sequence[tuple[bytes, int]]) -> Receipt:
+        """Calls with their values, one transaction each, in one block. The last's receipt; raises Reverted for it."""
+        self.rpc("evm_setAutomine", False)
+        try:
+            sent = [
+                self.rpc(
+                    "eth_sendTransaction",
+                    {
+                        "from": sender,
+                        "to": to,
+                        "data": "0x" + data.hex(),
+                        "gas": hex(GAS // len(calls)),
+                        "gasPrice": "0x0",
+                        "value": hex(value),
+                    },
+                )
+                for data, value in calls
+            ]
+            self.mine()
+        finally:
+            self.rpc("evm_setAutomine", True)
+        receipts = [self.rpc("eth_getTransactionReceipt", transaction) for transaction in sent]
+        assert len({receipt["blockNumber"] for receipt in receipts}) == 1
+        return self.received(receipts[-1])
+
+    def received(self, receipt: dict[str, Any]) -> Receipt:
+        """A raw receipt with its events. Raises Reverted with the decoded error when the transaction failed."""
         if receipt["status"] != "0x1":
             raise self.reverted(self.revert_data(receipt["transactionHash"]))
         events = tuple(self.event(log) for log in receipt["logs"])
@@ -190,9 +222,9 @@ class Chain:
         trace = self.rpc("debug_traceTransaction", transaction, tracer)
         return bytes.fromhex(trace.get("output", "0x")[2:])
 
-    def call(self, sender: str, to: str, data: bytes) -> bytes:
+    def call(self, sender: str, to: str, data: bytes, value: int = 0) -> bytes:
         """An `eth_call` on the last block. Raises Reverted."""
-        call = {"from": sender, "to": to, "data": "0x" + data.hex()}
+        call = {"from": sender, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
         answer = self.raw("eth_call", call, "latest")
         if "error" in answer:
             raise self.reverted(bytes.fromhex(answer["error"].get("data", "0x")[2:]))
@@ -253,10 +285,10 @@ class Function:
         """Calldata."""
         return bytes(self.selector) + encode(self.inputs, [as_values(argument) for argument in arguments])
 
-    def simulate(self, *arguments: Any, sender: Any = None) -> Any:
+    def simulate(self, *arguments: Any, sender: Any = None, value: int = 0) -> Any:
         """What it would return on the last block's state."""
         chain = self.contract.chain
-        data = chain.call(address_of(sender), self.contract.address, self.encode(*arguments))
+        data = chain.call(address_of(sender), self.contract.address, self.encode(*arguments), value)
         values = decoded(self.outputs, data)
         return values[0] if len(values) == 1 else tuple(values)
 
@@ -266,11 +298,11 @@ class Function:
         answers = contract.chain.calls(contract.address, [self.encode(argument) for argument in arguments])
         return [decoded(self.outputs, answer)[0] for answer in answers]
 
-    def __call__(self, *arguments: Any, sender: Any = None, gas: int = GAS) -> Any:
+    def __call__(self, *arguments: Any, sender: Any = None, gas: int = GAS, value: int = 0, price: int = 0) -> Any:
         if self.view:
             return self.simulate(*arguments, sender=sender)
         to = self.contract.address
-        return self.contract.chain.transact(address_of(sender), to, self.encode(*arguments), gas)
+        return self.contract.chain.transact(address_of(sender), to, self.encode(*arguments), gas, value, price)
 
 
 class Contract:
@@ -314,3 +346,36 @@ def reverts(name: str, *values: Any) -> Iterator[None]:
         assert len(given) == len(expected) and all(matching), f"{name}{given}, expected {expected}"
     else:
         raise AssertionError(f"did not revert with {name}{expected}")
+
+
+@contextmanager
+def anvil(genesis: int = 1_800_000_000) -> Iterator[Chain]:
+    """A chain of its own, on a free port, which ends with the block. Base fee 0; time starts at `genesis`."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    settings = ["--timestamp", str(genesis), "--order", "fifo", "--hardfork", "prague", "--block-base-fee-per-gas", "0"]
+    process = Popen(["anvil", "--port", str(port), "--silent", "--gas-limit", "30000000", *settings])
+    try:
+        wait_for(port)
+        chain = Chain(f"http://127.0.0.1:{port}")
+        try:
+            yield chain
+        finally:
+            chain.connection.close()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(port: int) -> None:
+    """Until something listens there."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
