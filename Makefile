@@ -79,7 +79,7 @@ docs: setup
 	OREBIT_DOCS=write $(BIN)/python -m pytest tests/node/strategy/test_supported.py -q
 
 snapshots: setup
-	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py tests/contracts/test_binary32.py tests/contracts/test_evaluator_gas.py -q
+	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py tests/contracts/test_court_gas.py tests/contracts/test_binary32.py tests/contracts/test_evaluator_gas.py -q
 
 slither: setup
 	@$(BIN)/python scripts/run_slither.py

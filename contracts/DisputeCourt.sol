@@ -41,6 +41,7 @@ import {LeaseId} from "./types/LeaseId.sol";
 /// @notice The moves are in linked libraries, whose functions have the same arguments: the calldata is passed on as it
 /// came, under their selector.
 contract DisputeCourt is IDisputeCourt {
+    /// @dev The only storage, from slot 0: the libraries look for it there.
     CourtStorage private _s;
 
     constructor(

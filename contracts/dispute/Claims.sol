@@ -62,6 +62,10 @@ library Claims {
             Deposits.refresh(s, lease.node());
             Payments.pay(s, first.challenger, paid);
         }
+        if (self.firstClaim == 0 && !self.conviction.settled) {
+            self.conviction.settled = true;
+            --s.nodes[lease.node()].unsettled;
+        }
     }
 
     function returnBond(bytes32 id, Game calldata game) external {

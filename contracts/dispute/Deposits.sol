@@ -24,7 +24,7 @@ library Deposits {
     function withdraw(CourtStorage storage s, uint32 node, uint96 amount) internal {
         if (!s.registry.isOperator(node, msg.sender)) revert IDisputeCourt.NotOperator(node, msg.sender);
         NodeBook storage self = s.nodes[node];
-        if (block.timestamp < self.frozenUntil) revert IDisputeCourt.DepositFrozen(node, self.frozenUntil);
+        if (self.unsettled != 0) revert IDisputeCourt.DepositClaimed(node, self.unsettled);
         uint96 held = self.deposit;
         uint256 kept = s.registry.liveLeases(node) == 0 ? 0 : floor(s, node);
         uint256 available = held > kept ? held - kept : 0;

@@ -9,9 +9,6 @@ import {Payments} from "./Payments.sol";
 
 /// @notice How games end.
 library Verdicts {
-    /// @dev For so many moves' times after a conviction the deposit stays where claims can reach it.
-    uint256 private constant FROZEN_MOVES = 3;
-
     /// @dev The challenger was wrong, or silent: what is left of its bond is burnt.
     function dismiss(CourtStorage storage s, bytes32 id, Game calldata game) internal {
         uint96 bond = s.games[id].bond;
@@ -47,8 +44,7 @@ library Verdicts {
         Conviction storage self = s.leases[lease].conviction;
         NodeBook storage node = s.nodes[lease.node()];
         node.games -= self.games;
-        uint40 frozenUntil = uint40(block.timestamp + FROZEN_MOVES * moveTime);
-        if (frozenUntil > node.frozenUntil) node.frozenUntil = frozenUntil;
+        ++node.unsettled;
         paid = Deposits.take(s, lease.node(), costs);
         (self.time, self.blockNumber, self.moveTime) = (uint40(block.timestamp), uint40(block.number), moveTime);
         self.games = 0;

@@ -261,8 +261,8 @@ struct NodeBook {
     /// Games open against its leases, and demands that it has not answered.
     uint24 games;
     uint24 demands;
-    /// The deposit cannot be withdrawn before, since challengers of a convicted lease have claims on it.
-    uint40 frozenUntil;
+    /// Convictions that are not settled: the deposit cannot be withdrawn, since challengers have claims on it.
+    uint24 unsettled;
     /// Whether the deposit reaches its floor: the bit that the registry was told.
     bool enough;
 }
@@ -277,6 +277,8 @@ struct Conviction {
     uint96 bounty;
     /// Games open; 0 once convicted.
     uint24 games;
+    /// All is paid, and the node's deposit is its own again.
+    bool settled;
     /// The challenger who proved it, and the low bits of its game's name; zero for a demand that was not answered.
     address prover;
     uint96 proof;
@@ -412,7 +414,7 @@ interface IDisputeCourt is IArbiter {
     error ClaimExists(bytes32 game);
     error WrongHint(bytes32 hint);
     error DepositShort(uint32 node, uint256 needed, uint256 available);
-    error DepositFrozen(uint32 node, uint256 until);
+    error DepositClaimed(uint32 node, uint256 unsettled);
     error DemandExists(bytes32 demand);
     error NoDemand(bytes32 demand);
     error NothingToWithdraw(address from);
@@ -540,8 +542,8 @@ interface IDisputeCourt is IArbiter {
     /// lower rank that has claimed; zero for none.
     function claim(bytes32 id, Game calldata game, bytes32[] calldata path, bytes32 hint) external;
 
-    /// @notice Once no more can be claimed: pays the bounty, then at most `most` claims out of the node's deposit. By
-    /// anyone.
+    /// @notice Once no more can be claimed: pays the bounty, then at most `most` claims out of the node's deposit, which
+    /// the node may withdraw again when no claim is left. By anyone.
     function settle(LeaseId lease, uint256 most) external;
 
     /// @notice Returns the bond of a game that another's proof has ended. By anyone.

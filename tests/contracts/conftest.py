@@ -21,7 +21,8 @@ os.environ["PATH"] = f"{ROOT / 'node_modules' / '.bin'}{os.pathsep}{os.environ['
 
 from brownie import accounts, chain, network, project, web3  # noqa: E402  # Brownie reads the settings above when imported
 from brownie._config import CONFIG  # noqa: E402  # the same
-from evm import Chain, Contract  # noqa: E402  # imports Brownie
+from court_stage import Courtroom, deploy_court  # noqa: E402  # found by the path above
+from evm import Chain, Contract, own_chain  # noqa: E402  # imports Brownie
 from market_steps import Stage  # noqa: E402  # imports Brownie
 from node_arithmetic import Arithmetic  # noqa: E402  # found by the path above
 from world import World  # noqa: E402  # imports Brownie
@@ -108,3 +109,19 @@ def arithmetic(contracts: Any) -> Iterator[Arithmetic]:
     made = [kind.deploy({"from": accounts[0]}) for kind in (contracts.NodeEvaluator, contracts.ProgramValidity)]
     yield Arithmetic(anvil, *(Contract(anvil, contract.address, contract.abi) for contract in made))
     anvil.connection.close()
+
+
+@pytest.fixture(scope="session")
+def courthouse(contracts: Any) -> Iterator[Courtroom]:
+    """Everything with the court as judge, on a chain of its own: nothing of it moves the gas of the others."""
+    with own_chain() as chain:
+        yield Courtroom(chain, deploy_court(chain, lambda name: (contracts[name].abi, contracts[name].bytecode)))
+
+
+@pytest.fixture
+def courtroom(courthouse: Courtroom) -> Iterator[Courtroom]:
+    """An empty courtroom. After the test every token and all ETH must be accounted for, and nothing has happened."""
+    with courthouse.chain.undone():
+        courthouse.clear()
+        yield courthouse
+        courthouse.audit()

@@ -349,7 +349,7 @@ def reverts(name: str, *values: Any) -> Iterator[None]:
 
 
 @contextmanager
-def anvil(genesis: int = 1_800_000_000) -> Iterator[Chain]:
+def own_chain(genesis: int = 1_800_000_000) -> Iterator[Chain]:
     """A chain of its own, on a free port, which ends with the block. Base fee 0; time starts at `genesis`."""
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
