@@ -2,8 +2,10 @@
 
 Environment: OREBIT_RPC (for the network `orebit-local`), OREBIT_ACCOUNT (a keystore of `brownie accounts`, or its
 path; not needed where the chain holds unlocked accounts), OREBIT_PASSWORD_FILE, OREBIT_TREASURY and OREBIT_GUARDIAN
-(default: the deploying account), OREBIT_ARBITER (a judge that is already there), OREBIT_WEAK_BLOCK_HASHES=1 (forbids
-draws by block hash), OREBIT_DEPLOYMENT_DIR (where the file goes; default: `deployments/`, on a local chain `build/`).
+(default: the deploying account), OREBIT_ARBITER (a court that is already there; on a local chain also the word
+MajorityArbiter), OREBIT_GAS_PRICE_CAP (gwei up to which the court refunds moves; default 20),
+OREBIT_WEAK_BLOCK_HASHES=1 (forbids draws by block hash), OREBIT_DEPLOYMENT_DIR (where the file goes; default:
+`deployments/`, on a local chain `build/`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ LOCAL_CHAINS = {31337, 1337}
 # Block hashes chosen by one sequencer, or block numbers of another chain: calls draw there, not hashes.
 WEAK_BLOCK_HASHES = {10, 130, 300, 324, 1101, 5000, 8453, 34443, 42161, 42170, 59144, 81457, 421614, 534352, 84532}
 DAY = 86_400
+STAND_IN = "MajorityArbiter"
+COURT = ("NodeEvaluator", "ProgramValidity", "Openings", "Walk", "Element", "Defences", "Claims", "Demands")
+"""What the court is made of, before itself: what it calls, and what is linked into it."""
 
 
 class DeploymentRefused(Exception):
@@ -51,14 +56,22 @@ def unbonding_seconds(chain_id: int) -> int:
 
 
 def judge(chain_id: int) -> str | None:
-    """Address of a judge that is already there; None to deploy MajorityArbiter, which only a local chain may have."""
+    """A court that is already there, or STAND_IN, which only a local chain may have; None: a court is deployed."""
     given = os.environ.get("OREBIT_ARBITER")
-    if given is None and chain_id not in LOCAL_CHAINS:
+    if given == STAND_IN and chain_id not in LOCAL_CHAINS:
         raise DeploymentRefused(
             f"Chain {chain_id} is not local, and MajorityArbiter, which believes its first witness, must judge nowhere "
-            "else. Deploy a court first and name it in OREBIT_ARBITER, or use a local chain (31337 or 1337)."
+            "else. Leave OREBIT_ARBITER out, so that the court is deployed, or use a local chain (31337 or 1337)."
         )
-    return given and web3.to_checksum_address(given)
+    return given if given in (None, STAND_IN) else str(web3.to_checksum_address(given))
+
+
+def gas_price_cap() -> int:
+    """Wei a gas up to which the court refunds moves: bonds and deposits grow with it."""
+    gwei = os.environ.get("OREBIT_GAS_PRICE_CAP", "20")
+    if not gwei.isdigit() or not 1 <= int(gwei) <= 10_000:
+        raise DeploymentRefused(f"OREBIT_GAS_PRICE_CAP is {gwei!r}: give a whole number of gwei, 1 to 10000.")
+    return int(gwei) * 10**9
 
 
 def deployer() -> Any:
@@ -87,23 +100,27 @@ def create(sender: Any, nonce: int, name: str, *arguments: Any, libraries: dict[
 
 def deploy(sender: Any, chain_id: int) -> dict[str, Any]:
     """Creates every contract; each is told the others' addresses, predicted from the sender's nonce."""
-    arbiter = judge(chain_id)
-    treasury = os.environ.get("OREBIT_TREASURY", sender.address)
+    given = judge(chain_id)
+    name = STAND_IN if given == STAND_IN else "DisputeCourt"
+    made = given in (None, STAND_IN)
+    first, nonce = web3.eth.block_number + 1, sender.nonce
+    names = [*(COURT if given is None else ()), "Exits", "TokenAI", "NodeRegistry", "TaskMarket"]
+    names += [name] if made else []
+    at = {each: sender.get_deployment_address(nonce + place) for place, each in enumerate(names)}
+    arbiter = at[name] if made else given
     guardian = os.environ.get("OREBIT_GUARDIAN", sender.address)
-    first = web3.eth.block_number + 1
-    nonce = sender.nonce
-    exits, token, registry, market, next_address = (sender.get_deployment_address(nonce + i) for i in range(5))
-    planned = arbiter or next_address
-    rules = astuple(policy(chain_id))
+    token, registry, market = at["TokenAI"], at["NodeRegistry"], at["TaskMarket"]
+    arguments: dict[str, tuple[Any, ...]] = {
+        "TokenAI": (os.environ.get("OREBIT_TREASURY", sender.address),),
+        "NodeRegistry": (token, market, arbiter, unbonding_seconds(chain_id)),
+        "TaskMarket": (token, registry, arbiter, guardian, astuple(policy(chain_id))),
+        STAND_IN: (token, registry, market),
+        "DisputeCourt": (token, registry, market, at.get("NodeEvaluator"), at.get("ProgramValidity"), gas_price_cap()),
+    }
     sent = [
-        create(sender, nonce, "Exits"),
-        create(sender, nonce + 1, "TokenAI", treasury),
-        create(sender, nonce + 2, "NodeRegistry", token, market, planned, unbonding_seconds(chain_id)),
-        create(sender, nonce + 3, "TaskMarket", token, registry, planned, guardian, rules, libraries={"Exits": exits}),
+        create(sender, nonce + place, each, *arguments.get(each, ()), libraries=at) for place, each in enumerate(names)
     ]
-    if arbiter is None:
-        sent.append(create(sender, nonce + 4, "MajorityArbiter", token, registry, market))
-    for receipt, address in zip(sent, (exits, token, registry, market, next_address), strict=False):
+    for receipt, address in zip(sent, at.values(), strict=True):
         receipt.wait(1)
         if receipt.status != 1 or receipt.contract_address != address:
             raise DeploymentRefused(f"Transaction {receipt.txid} created no contract at {address}: deploy again.")
@@ -114,9 +131,12 @@ def deploy(sender: Any, chain_id: int) -> dict[str, Any]:
         "token": token,
         "registry": registry,
         "market": market,
-        "arbiter": planned,
+        "arbiter": arbiter,
+        "judge": name,
+        "evaluator": at.get("NodeEvaluator"),
+        "validity": at.get("ProgramValidity"),
         "guardian": guardian,
-        "libraries": {"Exits": exits},
+        "libraries": {each: at[each] for each in names if each in ("Exits", *COURT[2:])},
     }
 
 

@@ -15,7 +15,7 @@ import standard_json
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "node" / "orebit" / "chain" / "abi"
-CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter")
+CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter", "DisputeCourt")
 
 
 def compile_abis() -> dict[str, list[dict[str, object]]]:

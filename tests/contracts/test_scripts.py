@@ -84,8 +84,12 @@ def test_deploys_from_a_keystore_and_tells_a_task(start: Any, contracts: Any) ->
     written = json.loads((chain.folder / "1337.json").read_text())
     assert written["chain_id"] == 1337
     assert written["genesis_hash"] == "0x" + bytes(chain.web3.eth.get_block(0).hash).hex()
-    for name in ("token", "registry", "market", "arbiter"):
+    for name in ("token", "registry", "market", "arbiter", "evaluator", "validity"):
         assert len(chain.web3.eth.get_code(written[name])) > 100
+    assert written["judge"] == "DisputeCourt"
+    court = chain.web3.eth.contract(written["arbiter"], abi=contracts.DisputeCourt.abi)
+    for name in ("token", "registry", "market", "evaluator", "validity"):
+        assert getattr(court.functions, name)().call() == written[name]
     assert written["guardian"] == chain.address
     missing = chain.run("status", "1")
     assert missing.returncode == 1
@@ -100,6 +104,7 @@ def test_deploys_from_a_keystore_and_tells_a_task(start: Any, contracts: Any) ->
 
 def test_refuses_the_stand_in_judge_elsewhere(start: Any) -> None:
     chain = start(5)
+    chain.environment |= {"OREBIT_ARBITER": "MajorityArbiter"}
     done = chain.run("deploy")
     assert done.returncode != 0
     assert "Chain 5 is not local" in done.stdout + done.stderr
@@ -130,7 +135,7 @@ def test_policy_by_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert deploy.policy(1).weak_block_hashes
 
 
-@pytest.mark.parametrize("name", ["TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter"])
+@pytest.mark.parametrize("name", ["TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter", "DisputeCourt"])
 def test_shipped_abi_is_the_contract_s(contracts: Any, name: str) -> None:
     shipped = json.loads((ROOT / "node" / "orebit" / "chain" / "abi" / f"{name}.json").read_text())
 

@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 from orebit.chain.types import LeaseId, LeaseState
 from orebit.errors import ChainError
 
-CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter")
+CONTRACTS = ("TaskMarket", "NodeRegistry", "TokenAI", "MajorityArbiter", "DisputeCourt")
 
 T = TypeVar("T")
 

@@ -52,9 +52,9 @@ class Connection:
             raise ChainError("The RPC endpoint has no latest block: it is still starting. Try again in a moment.")
         return found
 
-    async def ether_of(self, address: str) -> int:
+    async def ether_of(self, address: str, block: BlockReference = "latest") -> int:
         """Wei of ETH that an address holds."""
-        return quantity(await self.rpc.call("eth_getBalance", address, "latest"))
+        return quantity(await self.rpc.call("eth_getBalance", address, reference(block)))
 
     async def code_of(self, address: str, block: BlockReference = "latest") -> bytes:
         return from_hex(await self.rpc.call("eth_getCode", address, reference(block)))

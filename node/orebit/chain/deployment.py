@@ -6,7 +6,7 @@ import os
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from eth_utils.address import is_address, to_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -38,7 +38,15 @@ class Deployment(BaseModel):
     registry: Address
     market: Address
     arbiter: Address
+    judge: Literal["DisputeCourt", "MajorityArbiter"] = "DisputeCourt"
+    """What stands at the arbiter's address: the court, or on a local chain the stand-in that believes a witness."""
+    evaluator: Address | None = None
+    validity: Address | None = None
     guardian: Address | None = None
+
+    @property
+    def has_court(self) -> bool:
+        return self.judge == "DisputeCourt"
 
     @property
     def genesis(self) -> bytes:

@@ -1,4 +1,5 @@
-"""Every event of market, registry, token and judge as a frozen dataclass, decoded from logs."""
+"""Every event of market, registry, token and MajorityArbiter as a frozen dataclass, and decoding from logs; the court's
+are in `court_events`."""
 
 from __future__ import annotations
 
@@ -9,34 +10,16 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from orebit.chain import abi
+from orebit.chain import abi, court_events
 from orebit.chain.connection import from_hex
 from orebit.chain.deployment import Deployment
+from orebit.chain.event import Event as Event
+from orebit.chain.event import Place as Place
 from orebit.chain.types import LeaseId, Terms
 from orebit.errors import ChainError
 
 CONTRACTS = abi.CONTRACTS
 """Every contract whose events are known here."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an event stands in the chain; `index` numbers the block's logs."""
-
-    block: int
-    index: int
-    block_hash: bytes
-    transaction: bytes
-    contract: str
-
-    @property
-    def order(self) -> tuple[int, int]:
-        return self.block, self.index
-
-
-@dataclass(frozen=True)
-class Event:
-    place: Place
 
 
 # TaskMarket
@@ -315,13 +298,14 @@ class Testified(Event):
     bounty: int
 
 
-def _subclasses() -> dict[str, type[Event]]:
-    return {cls.__name__: cls for cls in Event.__subclasses__()}
+def _known(contract: str) -> dict[str, type[Event]]:
+    base: type[Event] = court_events.CourtEvent if contract == "DisputeCourt" else Event
+    return {cls.__name__: cls for cls in base.__subclasses__()}
 
 
 @cache
 def _by_contract(contract: str) -> dict[bytes, tuple[abi.Entry, type[Event]]]:
-    known = _subclasses()
+    known = _known(contract)
     return {
         topic: (entry, known[entry.name]) for topic, entry in abi.load(contract).events.items() if entry.name in known
     }
@@ -335,7 +319,7 @@ class Decoder:
             deployment.market: "TaskMarket",
             deployment.registry: "NodeRegistry",
             deployment.token: "TokenAI",
-            deployment.arbiter: "MajorityArbiter",
+            deployment.arbiter: deployment.judge,
         }
         self._by_address = {address.lower(): name for address, name in self.contracts.items()}
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from orebit.chain import court_events
 from orebit.chain import events as on_chain
+from orebit.chain.court_ledger import CourtLedger
 from orebit.chain.deployment import Deployment
 from orebit.chain.events import Event
 from orebit.chain.types import ZERO_ADDRESS, LeaseId, Terms
@@ -149,6 +151,8 @@ class Ledger:
         self.transferred_out: Counter[str] = Counter()
         self.supply = 0
         self.minted = 0
+        self.court = CourtLedger()
+        """Its ETH, and its games."""
         self._rules: dict[type[Event], Callable[[Any], None]] = {
             on_chain.TaskCreated: self._task_created,
             on_chain.Deposited: self._deposited,
@@ -178,14 +182,16 @@ class Ledger:
             on_chain.StakeTaken: self._stake_taken,
             on_chain.Transfer: self._transfer,
             on_chain.Testified: self._testified,
+            court_events.Convicted: self._convicted,
+            court_events.BountyPaid: self._bounty_paid,
         }
 
     def apply(self, event: Event) -> None:
         rule = self._rules.get(type(event))
-        if rule is None:
-            return
         try:
-            rule(event)
+            self.court.apply(event)
+            if rule is not None:
+                rule(event)
         except KeyError as error:
             raise ChainError(
                 f"The event {type(event).__name__} in block {event.place.block} speaks of {error}, which no earlier "
@@ -376,6 +382,32 @@ class Ledger:
 
     def _testified(self, event: on_chain.Testified) -> None:
         self.sent[self._deployment.arbiter] += event.bounty
+
+    # Court
+
+    def _convicted(self, event: court_events.Convicted) -> None:
+        """A demand that was not answered has no prover: what would be its bounty is burnt."""
+        if not any(event.game):
+            self.sent[self._deployment.arbiter] += event.bounty
+            task = self.tasks[self.leases[event.lease].task]
+            task.penalties -= event.bounty
+            task.burnt += event.bounty
+            self._move_flow(task, event.lease, "burnt", event.bounty)
+
+    def _bounty_paid(self, event: court_events.BountyPaid) -> None:
+        self.sent[self._deployment.arbiter] += event.amount
+        task = self.tasks[self.leases[event.lease].task]
+        self._move_flow(task, event.lease, event.to, event.amount)
+
+    @staticmethod
+    def _move_flow(task: TaskBook, lease: LeaseId, target: str, amount: int) -> None:
+        """What went to provers unnamed turns out to be somebody's."""
+        node = _node_name(lease.node)
+        task.flows[Flow(node, "provers", "slash")] -= amount
+        if not task.flows[Flow(node, "provers", "slash")]:
+            del task.flows[Flow(node, "provers", "slash")]
+        if amount:
+            task.flows[Flow(node, target, "slash")] += amount
 
     # Token
 

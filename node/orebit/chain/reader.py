@@ -70,7 +70,7 @@ class EventReader:
         database: sqlite3.Connection | Path,
         *,
         name: str = "events",
-        contracts: Sequence[str] = ("TaskMarket", "NodeRegistry", "MajorityArbiter"),
+        contracts: Sequence[str] = ("TaskMarket", "NodeRegistry", "MajorityArbiter", "DisputeCourt"),
         settings: ReaderSettings | None = None,
     ) -> None:
         self.settings = settings or ReaderSettings()

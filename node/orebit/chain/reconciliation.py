@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 
 from orebit.chain.connection import Connection
+from orebit.chain.court import Court
+from orebit.chain.court_ledger import GameRecord
 from orebit.chain.cursor import Position
 from orebit.chain.ledger import BatchBook, LeaseBook, Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.market import Market
@@ -32,7 +34,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """What does not agree, and what strangers gave the contracts beyond their books (wei by contract)."""
+    """What does not agree, and what strangers gave the contracts beyond their books: wei of TokenAI by contract, and of
+    ETH for "court (ETH)"."""
 
     block: int
     differences: tuple[Difference, ...]
@@ -50,6 +53,8 @@ class Reconciler:
         self._market = Market(connection)
         self._registry = Registry(connection)
         self._token = Token(connection)
+        self._connection = connection
+        self._court = Court(connection) if connection.deployment.has_court else None
 
     async def run(self) -> Reconciliation:
         """Asks for everything that the books know. Raises `ChainError` when the chain does not answer."""
@@ -58,8 +63,14 @@ class Reconciler:
         checks += [self._task(task) for task in ledger.tasks.values()]
         checks += [self._batch(batch) for batch in ledger.batches.values()]
         checks += [self._node(node) for node in ledger.nodes.values()]
+        if self._court is not None:
+            checks += [self._deposit(self._court, node) for node in ledger.nodes]
+            checks += [self._game(self._court, game) for game in ledger.court.games.values()]
+            checks += [self._credit(self._court, who) for who in ledger.court.credits]
         found = await _gather(checks)
         surplus, short = await self._surplus()
+        if self._court is not None:
+            short += await self._ether(self._court, surplus)
         return Reconciliation(self._position.number, (*(item for part in found for item in part), *short), surplus)
 
     async def _task(self, book: TaskBook) -> list[Difference]:
@@ -118,6 +129,27 @@ class Reconciler:
             ("balance", book.balance, balance),
             ("stake lost by the market's and the registry's events", book.charged, book.taken),
         )
+
+    async def _deposit(self, court: Court, node: int) -> list[Difference]:
+        book = await court.node_of(node, self._block)
+        return _compare(f"node {node}", ("deposit with the court", self._ledger.court.deposits[node], book.deposit))
+
+    async def _game(self, court: Court, game: GameRecord) -> list[Difference]:
+        book = await court.game_of(game.game, self._block)
+        return _compare(f"game {game.game.hex()}", ("bond", game.bond, book.bond))
+
+    async def _credit(self, court: Court, who: str) -> list[Difference]:
+        stored = await court.credit_of(who, self._block)
+        return _compare(who, ("credit with the court", self._ledger.court.credits[who], stored))
+
+    async def _ether(self, court: Court, surplus: dict[str, int]) -> list[Difference]:
+        """The court's ETH: bonds, deposits, credits, and what open demands have prepaid."""
+        books = self._ledger.court
+        open_demands = [await court.demand_of(demand, self._block) for demand in books.demands]
+        due = books.held + sum(book.prepaid for book in open_demands)
+        held = await self._connection.ether_of(court.address, self._block)
+        surplus["court (ETH)"] = held - due
+        return [] if held >= due else [Difference("the court: wei of ETH that its books call for", due, held)]
 
     async def _totals(self) -> list[Difference]:
         ledger, block = self._ledger, self._block

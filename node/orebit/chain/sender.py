@@ -155,6 +155,12 @@ class Sender:
         """Transactions that are not in a block yet."""
         return sum(intent.state is State.SENT for intent in self._outbox.unfinished())
 
+    @property
+    def anonymous_in_flight(self) -> int:
+        """Those of them that were sent without a key, so that nobody can ask for them again."""
+        unfinished = self._outbox.unfinished()
+        return sum(intent.state is State.SENT and intent.key.startswith(AUTOMATIC) for intent in unfinished)
+
     async def send(
         self,
         to: str,

@@ -197,3 +197,70 @@ class Block:
     """Wei of ETH a gas; 0 on a chain without EIP-1559."""
     logs_bloom: int
     """The 2048-bit filter of addresses and topics that logged in the block."""
+
+
+@dataclass(frozen=True)
+class GameBook:
+    """What the court keeps of a game. `state` is zero once the game is over and paid."""
+
+    state: bytes
+    bond: int
+    deadline: int
+    block_number: int
+    order: int
+
+
+@dataclass(frozen=True)
+class NodeBook:
+    """What the court keeps of a node; `deposit` in wei of ETH."""
+
+    deposit: int
+    busy_until: int
+    games: int
+    demands: int
+    frozen_until: int
+    enough: bool
+
+
+@dataclass(frozen=True)
+class Conviction:
+    """What the court keeps of an accused lease. `time` 0: it is not convicted. `bounty` in wei of TokenAI."""
+
+    time: int
+    block_number: int
+    move_time: int
+    bounty: int
+    games: int
+    prover: str
+    proof: int
+    """The low bits of the name of the game that proved it."""
+
+
+RESULTS, CHECKPOINTS = 0, 1
+"""What can be demanded: a lease's result hashes, or the checkpoints of one of its shards."""
+
+DEMAND_PART = 128
+"""Entries of one demand."""
+
+
+@dataclass(frozen=True)
+class DemandItem:
+    """128 entries of one list of a lease; `position` is the shard's, for checkpoints."""
+
+    lease: LeaseId
+    item: int
+    position: int
+    part: int
+
+
+@dataclass(frozen=True)
+class DemandBook:
+    """What the court keeps of a demand."""
+
+    demander: str
+    prepaid: int
+    deadline: int
+    block_number: int
+    count: int
+    answered: bool
+    shard: bytes

@@ -40,6 +40,17 @@ def audit_document(found: Audit) -> dict[str, Any]:
             {"from": flow.source, "to": flow.target, "why": flow.reason, "amount": amount}
             for flow, amount in found.flows
         ],
+        "games": [
+            {
+                "game": game.game.hex(),
+                "lease": str(game.lease),
+                "challenger": game.challenger,
+                "moves": game.moves,
+                "outcome": game.outcome,
+                "bond": game.staked,
+            }
+            for game in found.games
+        ],
         "nodes": [{"node": node.id, "owner": node.owner, "payee": node.payee, "url": node.url} for node in found.nodes],
         "checks": [
             {"subject": check.subject, "root": check.root.hex(), "verdict": str(check.verdict), "detail": check.detail}
@@ -58,6 +69,11 @@ def print_audit(found: Audit, console: Console) -> None:
     """Money, who paid whom, and the roots."""
     console.print(_money(found))
     print_table(_flows(found), console)
+    for game in found.games:
+        console.print(
+            f"Challenge of lease {game.lease} by {game.challenger}: {game.outcome} after {game.moves} postings.",
+            soft_wrap=True,
+        )
     for check in found.checks:
         if check.verdict is not Verdict.VERIFIED or "again" in check.detail:
             console.print(f"[{_COLOURS[check.verdict]}]{check.verdict}[/] {check.subject}: {escape(check.detail)}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orebit.chain.connection import Connection
+from orebit.chain.court_ledger import GameRecord
 from orebit.chain.history import replay
 from orebit.chain.ledger import Flow, LeaseBook, Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.reconciliation import Reconciler, Reconciliation
@@ -26,6 +27,8 @@ class Audit:
     """Those that leased something of the task."""
     reconciliation: Reconciliation
     checks: tuple[Check, ...]
+    games: tuple[GameRecord, ...] = ()
+    """Challenges of the task's leases, and how they ended."""
 
     @property
     def conserved(self) -> bool:
@@ -90,7 +93,9 @@ async def audit(
     await results.reexecute(reexecute, chance or random.SystemRandom())
     leases = tuple(ledger.leases_of(task))
     nodes = tuple(ledger.nodes[number] for number in sorted({lease.id.node for lease in leases}))
-    return Audit(ledger.tasks[task], leases, nodes, reconciliation, tuple(results.checks))
+    challenged = {lease.id for lease in leases}
+    games = tuple(game for game in ledger.court.games.values() if game.lease in challenged)
+    return Audit(ledger.tasks[task], leases, nodes, reconciliation, tuple(results.checks), games)
 
 
 def _known(ledger: Ledger) -> str:
