@@ -79,6 +79,34 @@ def sabotage_factor_needed(
     return max(0.0, ((outside_gain + block * cost_share) / checked - 1) / (1 - prover_share))
 
 
+def draw_needed(
+    factor: float,
+    *,
+    adversary: float = ADVERSARY_SHARE,
+    cost_share: float = COST_SHARE,
+    prover_share: float = PROVER_SHARE,
+) -> float:
+    """Least draw p at which saving work never pays with this stake S / (n r). Above 1 where no draw suffices."""
+    return cost_share / ((1 - adversary) * (1 + factor * (1 - prover_share)))
+
+
+def covered_gain(
+    draw: float,
+    factor: float,
+    *,
+    block: int,
+    adversary: float = ADVERSARY_SHARE,
+    cost_share: float = COST_SHARE,
+    prover_share: float = PROVER_SHARE,
+) -> float:
+    """The outside gain G/r, in prices, up to which one planted wrong shard does not pay; below 0: saving work pays.
+
+    The inverse of `sabotage_factor_needed`: it grows with the block k, which a saboteur risks whole.
+    """
+    checked = draw * (1 - adversary) * block
+    return (1 + factor * (1 - prover_share)) * checked - block * cost_share
+
+
 def bounty_only_equilibrium(
     factor: float, *, cost_share: float = COST_SHARE, prover_share: float = PROVER_SHARE
 ) -> float:
@@ -162,11 +190,24 @@ def _verdict_text(lease: LeaseEconomics, needed: float, sound: bool, adversary: 
         return "Nobody is drawn to check this work: a cheat is caught only by whoever re-executes a shard unasked."
     share = f"a cheat with {adversary:.0%} of the replica lottery"
     if sound:
-        return f"Saving work does not pay, even for {share}: stake {lease.factor:.2f}x the price, {needed:.2f}x needed."
+        gain = covered_gain(lease.draw, lease.factor, block=lease.block, adversary=adversary)
+        return (
+            f"Saving work does not pay, even for {share}: stake {lease.factor:.2f}x the price, {needed:.2f}x needed. "
+            f"One planted wrong shard pays whoever gains more than {max(0.0, gain):.1f} prices by it outside."
+        )
     return (
         f"Saving work pays for {share}: stake {lease.factor:.2f}x the price, {needed:.2f}x needed. "
-        f"Raise the stake factor to {ceil(needed * 100) / 100:.2f} or draw more often."
+        f"{_remedy(lease, needed, adversary)}"
     )
+
+
+def _remedy(lease: LeaseEconomics, needed: float, adversary: float) -> str:
+    """What would make it unprofitable: more stake, or more draws."""
+    stake = f"Raise the stake factor to {ceil(needed * 100) / 100:.2f}"
+    draw = draw_needed(lease.factor, adversary=adversary)
+    if draw > 1:
+        return f"{stake}, or let a lease have several shards (run.grain), of which one is always drawn."
+    return f"{stake}, or the draw to {ceil(draw * 100)}%."
 
 
 def unfinal_exposure(*, depth: int, shards: int, price: int) -> int:

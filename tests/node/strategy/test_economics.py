@@ -10,7 +10,9 @@ import pytest
 from orebit.strategy.economics import (
     LeaseEconomics,
     bounty_only_equilibrium,
+    covered_gain,
     detection_probability,
+    draw_needed,
     effective_adversary,
     lease_economics,
     overhead,
@@ -54,6 +56,24 @@ def test_published_stake_factors_and_overheads(
 def test_sabotage_needs_larger_blocks() -> None:
     assert sabotage_factor_needed(1.0, outside_gain=10, block=1) == pytest.approx(20.3, abs=0.05)
     assert sabotage_factor_needed(1.0, outside_gain=10, block=4) == pytest.approx(5.3, abs=0.05)
+
+
+@pytest.mark.parametrize("draw", [0.1, 0.25, 0.5, 1.0])
+def test_the_least_draw_is_the_inverse_of_the_least_stake(draw: float) -> None:
+    assert draw_needed(stake_factor_needed(draw)) == pytest.approx(draw)
+
+
+@pytest.mark.parametrize("block", [1, 4, 64])
+def test_the_covered_gain_is_the_inverse_of_the_stake_against_sabotage(block: int) -> None:
+    factor = sabotage_factor_needed(0.5, outside_gain=10 * block, block=block)
+    assert covered_gain(0.5, factor, block=block) == pytest.approx(10 * block)
+
+
+def test_a_verdict_names_what_would_help() -> None:
+    assert "the draw to" in verdict(lease(draw=0.1)).text
+    little = LeaseEconomics(price=ORE, shards=1, block=1, fee=0, stake=ORE // 10, draw=0.1)
+    assert "several shards" in verdict(little).text
+    assert "prices by it outside" in verdict(lease(draw=1.0)).text
 
 
 def test_without_outside_gain_sabotage_is_saving_work() -> None:
