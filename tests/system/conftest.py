@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -22,8 +23,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
     """Anvil at four blocks a second with the contracts on it; every process ends with the test."""
+    yield from _network(tmp_path, "DisputeCourt")
+
+
+@pytest.fixture
+def witnessed(tmp_path: Path) -> Iterator[Network]:
+    """The same, with the judge that believes a witness."""
+    yield from _network(tmp_path, "MajorityArbiter")
+
+
+def _network(folder: Path, judge: Literal["DisputeCourt", "MajorityArbiter"]) -> Iterator[Network]:
     chain = Anvil("--block-time", "0.25", "--accounts", "10")
-    made = Network(chain, deploy(chain), tmp_path)
+    made = Network(chain, deploy(chain, judge), folder)
     try:
         yield made
     finally:

@@ -24,9 +24,11 @@ from local_chain import KEYS, Anvil, free_port
 from orebit.chain import events, keystore
 from orebit.chain.connection import connect
 from orebit.chain.deployment import Deployment
+from orebit.chain.history import replay
 from orebit.chain.home import Home
 from orebit.chain.market import Market
 from orebit.chain.reader import EventReader
+from orebit.chain.reconciliation import Reconciler
 from orebit.chain.registry import Registry
 from orebit.chain.sender import Sender, SenderSettings
 from orebit.chain.token import UNIT, Token
@@ -306,6 +308,13 @@ class Requester:
     def settled(self, *batches: int) -> Callable[[], bool]:
         """A condition for `follow`."""
         return lambda: {event.batch for event in self.of(events.BatchSettled)} >= set(batches)
+
+    async def reconciled(self) -> bool:
+        """Whether every token, and the court's ETH, is where the events say, to the wei."""
+        ledger, position = await replay(self.sender._connection)
+        found = await Reconciler(ledger, self.sender._connection, position).run()
+        assert not found.differences, [str(difference) for difference in found.differences]
+        return all(task.conserved for task in ledger.tasks.values())
 
     async def conserved(self) -> bool:
         """Whether the market holds exactly escrow, reserves and balances once all batches have settled."""

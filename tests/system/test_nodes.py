@@ -9,7 +9,7 @@ import pytest
 import torch
 from rigs import Network, Requester, paid_twice
 
-from orebit.chain import events
+from orebit.chain import court_events, events
 from orebit.chain.token import UNIT
 from orebit.chain.types import FLAG_GATED, FLAG_OPEN
 from orebit.commitment import ListKind, list_root
@@ -163,7 +163,7 @@ async def test_one_altered_bit_is_caught_slashed_and_done_again_rightly(network:
     for rig in network.rigs:
         await rig.up()
     async with network.requester() as requester:
-        task = await requester.create(draw_bp=10_000, max_grains=1, challenge_seconds=10, flags=FLAG_GATED)
+        task = await requester.create(draw_bp=10_000, max_grains=1, challenge_seconds=20, flags=FLAG_GATED)
         for rig in honest:  # so that the faulty node has the lease; a barred node may still check it
             await requester.bar(task, rig.node, True)
         batch, plan = await requester.post(task, grains=1)
@@ -174,22 +174,28 @@ async def test_one_altered_bit_is_caught_slashed_and_done_again_rightly(network:
         assert_right_and_paid(requester, batch, plan)
         (slashed,) = requester.of(events.Slashed)
         assert slashed.lease.node == faulty.node
-        assert requester.of(events.Contested) and requester.of(events.Testified)
+        assert requester.of(events.Contested)
+        (convicted,) = requester.of(court_events.Convicted)
+        assert convicted.lease == slashed.lease
+        await requester.follow(lambda: bool(requester.of(court_events.BountyPaid)), 30)
+        (paid,) = requester.of(court_events.BountyPaid)
+        assert paid.amount == slashed.bounty and paid.to in {rig.address for rig in honest}
+        assert await requester.token.balance_of(paid.to) == 10 * UNIT + slashed.bounty
         assert (await requester.registry.node_of(faulty.node)).stake < 100 * UNIT
         for rig in honest:
             assert (await requester.registry.node_of(rig.node)).stake == 100 * UNIT
-        assert await requester.conserved()
+        assert await requester.conserved() and await requester.reconciled()
     await asyncio.sleep(1)
     assert faulty.status()["halted"]
 
 
-async def test_a_faulty_replica_is_the_one_that_is_slashed(network: Network) -> None:
-    faulty, honest, witness = [await network.add_rig(name) for name in ("faulty", "honest", "witness")]
+async def test_a_faulty_replica_is_the_one_that_is_slashed(witnessed: Network) -> None:
+    faulty, honest, witness = [await witnessed.add_rig(name) for name in ("faulty", "honest", "witness")]
     faulty.start(FAULTY)
     honest.start()
     await faulty.up()
     await honest.up()
-    async with network.requester() as requester:
+    async with witnessed.requester() as requester:
         terms = {"draw_bp": 10_000, "block_log2": 1, "challenge_seconds": 20, "flags": FLAG_GATED}
         task = await requester.create(**terms)
         await requester.bar(task, faulty.node, True)  # it may still be drawn as a replica
@@ -213,7 +219,7 @@ async def test_a_primary_whose_replica_vanishes_reveals_alone_and_is_paid(networ
     await primary.up()
     await vanishing.up()
     async with network.requester() as requester:
-        task = await requester.create(draw_bp=10_000, compute_seconds=10, flags=FLAG_GATED)
+        task = await requester.create(draw_bp=10_000, compute_seconds=10, lottery_blocks=120, flags=FLAG_GATED)
         await requester.bar(task, vanishing.node, True)
         batch, plan = await requester.post(task, grains=1, steps=1_500, elements=1 << 16, interval=100)
         await requester.follow(lambda: bool(requester.of(events.Taken)))

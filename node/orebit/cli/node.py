@@ -102,16 +102,26 @@ def unbond(amount: Annotated[str, typer.Argument(help="TokenAI to take out of th
 
 
 @app.command()
-def withdraw() -> None:
+def withdraw(
+    deposit: Annotated[
+        bool, typer.Option("--deposit", help="Also take back the ETH that the court holds above its floor.")
+    ] = False,
+) -> None:
     """Pay out what the node earned, and stake that has finished unbonding."""
     earned, unbonded = _as_owner(lambda owner: owner.withdraw())
     console.print(f"Withdrawn: {format_amount(earned)} TokenAI earned, {format_amount(unbonded)} of stake.")
+    if deposit:
+        taken = _as_owner(lambda owner: owner.withdraw_deposit())
+        console.print(f"Taken back from the court: {format_amount(taken)} ETH.")
 
 
 @app.command()
 def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Take leases again after a halt or a drain.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Lease nothing: audit every revealed lease of others, challenge wrong ones.")
+    ] = False,
 ) -> None:
     """Run the node until Ctrl-C; what it owes is in its journal, so that it may be killed at any moment."""
     from orebit.daemon.node import run_node  # torch takes seconds, which `status` need not wait for
@@ -123,7 +133,9 @@ def run(
         account = keystore.unlock(home.keystore, keystore.read_password())
         if resume:
             _set(home.journal, halted="", draining="0")
-        asyncio.run(run_node(config, home, account))
+        if audit:
+            config = config.model_copy(update={"audit": config.audit.model_copy(update={"share": 1.0})})
+        asyncio.run(run_node(config, home, account, leasing=not audit))
 
 
 @app.command()
@@ -157,6 +169,12 @@ def show_status(
     console.print(f"[bold]Node {found.node or '(not registered)'}[/bold] {found.address}: {found.doing}")
     if found.stake is not None and found.locked is not None:
         console.print(f"Stake {format_amount(found.stake)}, of it behind leases {format_amount(found.locked)} TokenAI")
+    if found.deposit is not None and found.floor is not None:
+        short = "" if found.deposit >= found.floor else " [red](below it the node may not lease)[/red]"
+        console.print(
+            f"Deposit with the court {format_amount(found.deposit)} ETH, floor {format_amount(found.floor)}{short}; "
+            f"games open {found.games}"
+        )
     paid, withdrawn = found.earned.get("paid", 0), found.earned.get("withdrawn", 0)
     lost = found.earned.get("penalty", 0) + found.earned.get("slashed", 0)
     console.print(

@@ -28,6 +28,7 @@ def _amount(value: object) -> int:
 
 
 Amount = Annotated[int, BeforeValidator(_amount)]
+"""Wei of TokenAI, or of ETH: both have 18 decimals."""
 
 
 class _Section(BaseModel):
@@ -57,6 +58,26 @@ class Limits(_Section):
     time_share: float = Field(default=0.7, gt=0, le=1)
 
 
+class CourtSettings(_Section):
+    """ETH that this node keeps with the court, without which it may not lease."""
+
+    # Deposit over the court's floor when it is filled up, and the most ETH that the deposit may be raised to.
+    margin: float = Field(default=1.5, ge=1, le=100)
+    deposit_most: Amount = 2 * UNIT
+
+
+class AuditSettings(_Section):
+    """Which revealed leases of others this node executes again, and what it risks to challenge what is wrong."""
+
+    # Part of revealed leases that is audited; contested ones always are where it is above 0.
+    share: float = Field(default=0.0, ge=0, le=1)
+    # Checkpoint intervals executed again, of one shard of the lease, picked at random.
+    intervals: int = Field(default=2, ge=1, le=1024)
+    # Games open at once, and ETH of the dearest bond.
+    games: int = Field(default=4, ge=1, le=1024)
+    bond: Amount = UNIT
+
+
 class NodeConfig(_Section):
     """The settings of one node daemon. OREBIT_RPC wins over `rpc`."""
 
@@ -84,6 +105,8 @@ class NodeConfig(_Section):
     withdraw_above: Amount = 10 * UNIT
     take_replicas: bool = True
     stake: StakeCaps = StakeCaps()
+    court: CourtSettings = CourtSettings()
+    audit: AuditSettings = AuditSettings()
     limits: Limits = Limits()
 
 
@@ -158,7 +181,7 @@ def render_config(config: NodeConfig) -> str:
     """The text of a `node.toml` that `load_config` reads back as `config`."""
     urls = ", ".join(f'"{url}"' for url in config.rpc)
     return f"""\
-# Orebit node. Amounts are in TokenAI, times in seconds. Unknown settings are refused.
+# Orebit node. Amounts are in TokenAI (of court and audit in ETH), times in seconds. Unknown settings are refused.
 rpc = [{urls}]
 public_url = "{config.public_url}"
 listen_host = "{config.listen_host}"
@@ -186,6 +209,18 @@ withdraw_above = "{format_amount(config.withdraw_above)}"
 [stake]
 per_requester = "{format_amount(config.stake.per_requester)}"
 total = "{format_amount(config.stake.total)}"
+
+# ETH with the court: below its floor a node may not lease. It is filled up to `margin` times the floor.
+[court]
+margin = {config.court.margin}
+deposit_most = "{format_amount(config.court.deposit_most)}"
+
+# Others' revealed leases: which part is executed again (0: none), how many intervals of a shard, and what is risked.
+[audit]
+share = {config.audit.share}
+intervals = {config.audit.intervals}
+games = {config.audit.games}
+bond = "{format_amount(config.audit.bond)}"
 
 [limits]
 program_nodes = {config.limits.program_nodes}

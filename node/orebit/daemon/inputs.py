@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from math import prod
@@ -113,6 +113,12 @@ class Inputs:
         """What runs the shard here, over its own constants and parameters."""
         inputs = self.tensors(entry.constants), self.tensors(entry.parameters)
         return engaged(self.program(entry.program), *inputs, entry.steps, self._ranks, self._split, self._hardware)
+
+    def engage(self, entry: PlanShard) -> Callable[[int], AbstractContextManager[Executor]]:
+        """What runs any number of steps of the shard here."""
+        inputs = self.tensors(entry.constants), self.tensors(entry.parameters)
+        program = self.program(entry.program)
+        return lambda steps: engaged(program, *inputs, steps, self._ranks, self._split, self._hardware)
 
     def seconds_a_step(self, entry: PlanShard) -> float:
         """Seconds that one step takes here: as the last shard took, else the best of a few steps made now."""

@@ -197,6 +197,21 @@ class Journal:
             except sqlite3.Error as error:
                 raise StorageError(f"The journal {self._path} cannot be read: {error}.") from error
 
+    # For those who keep tables of their own here
+
+    def prepare(self, schema: str) -> None:
+        """Makes the tables that are missing."""
+        with self._lock:
+            self._base.executescript(schema)
+
+    def write(self, statement: str, *values: Any) -> None:
+        """One statement, durable when it returns, or with the transaction around it."""
+        self._run(statement, *values)
+
+    def query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return self._read(query, *values)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything written inside, by this thread, becomes durable together or not at all."""

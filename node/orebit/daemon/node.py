@@ -27,6 +27,8 @@ from orebit.chain.types import LeaseState, NodeInfo
 from orebit.daemon import leasing, registration
 from orebit.daemon.acts import Dispatch
 from orebit.daemon.config import NodeConfig
+from orebit.daemon.court.chambers import Office, open_office
+from orebit.daemon.court.prudence import Prudence
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Journal
 from orebit.daemon.leasing import Room
@@ -68,8 +70,12 @@ class Parts:
     scout: Scout
     taking: Taking
     dispatch: Dispatch
-    witness: Witness
+    witness: Witness | None
+    """Where MajorityArbiter judges."""
+    court: Office | None
     node: int
+    leasing: bool = True
+    """False: this node audits, and leases nothing."""
 
 
 class Node:
@@ -83,6 +89,7 @@ class Node:
         self._block = 0
         self._pause = parts.config.poll_seconds
         self._told_no_stake = False
+        self._told_no_deposit = False
 
     # Running
 
@@ -94,8 +101,11 @@ class Node:
                 background: list[Coroutine[Any, Any, None]] = [
                     parts.worker.run(),
                     parts.scout.run(),
-                    parts.witness.run(),
                 ]
+                if parts.witness is not None:
+                    background.append(parts.witness.run())
+                if parts.court is not None:
+                    background.append(parts.court.chambers.run())
                 tasks = [group.create_task(coroutine) for coroutine in background]
                 try:
                     await self._cycles()
@@ -161,8 +171,8 @@ class Node:
         await self._read_events()
         clock = await parts.view.clock()
         self._block = clock.block
-        if parts.sender.in_flight:
-            log.info("waiting for a transaction of an earlier run", count=parts.sender.in_flight)
+        if parts.sender.anonymous_in_flight:
+            log.info("waiting for a transaction of an earlier run", count=parts.sender.anonymous_in_flight)
             return False
         await parts.obligations.adopt(intent.slot for intent in parts.journal.intents())
         acts = [*await parts.obligations.acts(clock), *await parts.settlement.acts(clock)]
@@ -182,8 +192,12 @@ class Node:
         while (delivery := await parts.reader.poll()) is not None:
             with parts.journal.transaction():
                 parts.journal.roll_back(delivery.ancestor)
+                if parts.court is not None:
+                    parts.court.docket.roll_back(delivery.ancestor)
                 for event in delivery.events:
                     parts.watch.apply(event)
+                    if parts.court is not None:
+                        parts.court.watch.apply(event)
                 parts.reader.acknowledge(delivery)
             if delivery.position.number >= delivery.head.number or self._stopping.is_set():
                 return
@@ -196,6 +210,8 @@ class Node:
         journal = parts.journal
         if self._stopping.is_set() or journal.draining or journal.halted or parts.obligations.contested:
             return None
+        if not parts.leasing or not self._is_deposited(info):
+            return None
         if info.stake == 0:
             if not self._told_no_stake:
                 log.warning("this node has no stake, so it can lease nothing; `orebit node stake AMOUNT` adds some")
@@ -205,6 +221,15 @@ class Node:
         used = {record.lease.slot for record in held} | {intent.slot for intent in journal.intents()}
         free = [slot for slot in range(parts.config.slots) if slot not in used]
         return leasing.room(parts.config, free, info.available, held)
+
+    def _is_deposited(self, info: NodeInfo) -> bool:
+        """Whether the court holds ETH enough of this node; without it the market refuses every lease."""
+        if info.deposited:
+            self._told_no_deposit = False
+        elif not self._told_no_deposit:
+            self._told_no_deposit = True
+            log.warning("the deposit with the court is below its floor, so this node can lease nothing")
+        return info.deposited
 
     # Telling
 
@@ -243,6 +268,9 @@ class Node:
             block=self._block,
             halted=journal.halted,
             draining=journal.draining,
+            deposit=parts.court.deposit.held if parts.court else None,
+            floor=parts.court.deposit.floor if parts.court else None,
+            games=len(parts.court.docket.open_cases()) if parts.court else 0,
         )
 
     def _doing(self) -> str:
@@ -253,8 +281,12 @@ class Node:
             return f"taking no leases: {journal.halted}"
         if journal.draining:
             return "draining: finishing what is leased, taking nothing new"
+        if not self._parts.leasing:
+            return "auditing"
         if self._info is not None and self._info.stake == 0:
             return "waiting for stake"
+        if self._info is not None and not self._info.deposited:
+            return "waiting for its deposit with the court"
         running = self._parts.worker.jobs
         return f"computing {running} lease{'s' if running > 1 else ''}" if running else "looking for work"
 
@@ -277,7 +309,9 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def assemble(config: NodeConfig, home: Home, account: LocalAccount, journal: Journal) -> AsyncIterator[Node]:
+async def assemble(
+    config: NodeConfig, home: Home, account: LocalAccount, journal: Journal, *, leasing: bool = True
+) -> AsyncIterator[Node]:
     """A node with its servers up, registered under its account.
 
     Raises ConfigError, ChainError or ConformanceError; ExecutionError without the GPU that it is to compute on.
@@ -297,7 +331,8 @@ async def assemble(config: NodeConfig, home: Home, account: LocalAccount, journa
         sender = await stack.enter_async_context(Sender(connection, account, home.outbox, settings))
         node = await _identify(config, journal, connection, sender)
         log.info("node is up", node=node, address=account.address, serves=url, as_=config.public_url)
-        running = Node(_build(config, home, account, journal, store, connection, session, sender, node))
+        parts = _build(config, home, account, journal, store, connection, session, sender, node, leasing=leasing)
+        running = Node(parts)
         status = web.Application()
         status.router.add_get("/status", lambda _request: _answer(running))
         journal.set_setting(URL_SETTING, await stack.enter_async_context(serve(status, "127.0.0.1", 0)))
@@ -330,6 +365,8 @@ def _build(
     session: aiohttp.ClientSession,
     sender: Sender,
     node: int,
+    *,
+    leasing: bool,
 ) -> Parts:
     market, registry = Market(connection), Registry(connection)
     view = View(connection, market, registry)
@@ -337,7 +374,16 @@ def _build(
     inputs = Inputs(store, client, journal, config.limits, config.ranks, config.split, config.device)
     workshop = Workshop(journal, store, inputs, config.threads, config.ranks, config.split, config.device)
     worker = Worker(workshop, inputs, config.parallel)
-    scout = Scout(config, journal, view, inputs, worker, node)
+    prudence = Prudence(inputs, view, config.threads) if connection.deployment.has_court else None
+    scout = Scout(config, journal, view, inputs, worker, node, prudence)
+    obligations = Obligations(config, journal, view, inputs, worker, node, bytes(account.key))
+    witness = office = None
+    if prudence is not None:
+        office = open_office(
+            config, journal, store, inputs, client, view, sender, obligations, prudence, node, leasing=leasing
+        )
+    else:
+        witness = Witness(journal, view, client, worker, sender, Arbiter(connection), node, config.poll_seconds)
     return Parts(
         config=config,
         journal=journal,
@@ -348,21 +394,23 @@ def _build(
         reader=EventReader(connection, journal.database, name="node"),
         watch=Watch(journal, node),
         worker=worker,
-        obligations=Obligations(config, journal, view, inputs, worker, node, bytes(account.key)),
+        obligations=obligations,
         settlement=Settlement(config, journal, view, node),
         scout=scout,
         taking=Taking(journal, market, scout, node),
         dispatch=Dispatch(connection, market, sender, journal),
-        witness=Witness(journal, view, client, worker, sender, Arbiter(connection), node, config.poll_seconds),
+        witness=witness,
+        court=office,
         node=node,
+        leasing=leasing,
     )
 
 
-async def run_node(config: NodeConfig, home: Home, account: LocalAccount) -> None:
-    """Runs a node in this process until a signal; the home is locked already."""
+async def run_node(config: NodeConfig, home: Home, account: LocalAccount, *, leasing: bool = True) -> None:
+    """Runs a node in this process until a signal; the home is locked already. `leasing` False: it only audits."""
     journal = Journal(home.journal)
     try:
-        async with assemble(config, home, account, journal) as node:
+        async with assemble(config, home, account, journal, leasing=leasing) as node:
             await node.run()
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group

@@ -58,6 +58,7 @@ class Obligations:
         self._node = node
         self._key = key
         self._disputed: set[LeaseId] = set()
+        self._sure: set[LeaseId] = set()
         self.standings: list[Standing] = []
 
     # Finding
@@ -194,6 +195,8 @@ class Obligations:
         hashes = [results[number] for number in sorted(results)]
         if again != replace(self._job(record, info), purpose=Purpose.CHECK).root(hashes):
             self.halt(f"this machine re-executed the contested lease {lease} and did not get what it had committed")
+        else:
+            self._sure.add(lease)
 
     def _stands(self, record: LeaseRecord) -> bytes:
         root = self._root(record)
@@ -228,6 +231,10 @@ class Obligations:
         if self._journal.halted is None:
             self._journal.set_setting("halted", why)
             log.error("no new leases: " + why)
+
+    def is_sure(self, lease: LeaseId) -> bool:
+        """Whether this machine has executed a contested lease again, and got what it had committed."""
+        return lease in self._sure
 
     @property
     def contested(self) -> bool:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import structlog
 
 from orebit.chain import commitments
-from orebit.chain.types import BatchInfo, LeaseId, LeaseInfo, LeaseState, TaskInfo
+from orebit.chain.types import BatchInfo, LeaseId, LeaseInfo, LeaseState, TaskInfo, Terms
 from orebit.daemon.config import NodeConfig
+from orebit.daemon.court.prudence import Prudence
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import BatchHint, Journal, Phase, Stranger
 from orebit.daemon.leasing import Room, choose_run, most_grains, seconds_allowed, stake_needed
 from orebit.daemon.view import View
 from orebit.daemon.work import Worker
-from orebit.errors import BlobTooLarge, ChainError, CommitmentError, OrebitError, ProgramError
+from orebit.errors import BlobTooLarge, ChainError, CommitmentError, ExecutionError, OrebitError, ProgramError
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +65,16 @@ class Scout:
     """Fills `offers` and `chances` as far as `room`, set by each cycle, has place for them."""
 
     def __init__(
-        self, config: NodeConfig, journal: Journal, view: View, inputs: Inputs, worker: Worker, node: int
+        self,
+        config: NodeConfig,
+        journal: Journal,
+        view: View,
+        inputs: Inputs,
+        worker: Worker,
+        node: int,
+        prudence: Prudence | None = None,
     ) -> None:
+        self._prudence = prudence
         self._config = config
         self._journal = journal
         self._view = view
@@ -135,7 +144,7 @@ class Scout:
             return
         work = self._work_of(batch, task, run, url.url)
         seconds = await self._prepare(hint.batch, what, work)
-        if seconds is not None:
+        if seconds is not None and await self._defensible(hint.batch, what, work, task.terms):
             self.offers[hint.batch] = Offer(hint.batch, *run, work.stake, seconds)
 
     def _work_of(self, batch: BatchInfo, task: TaskInfo, run: tuple[int, int], url: str) -> _Work:
@@ -171,6 +180,18 @@ class Scout:
             return None
         return seconds
 
+    async def _defensible(self, key: int | LeaseId, what: str, work: _Work, terms: Terms) -> bool:
+        """Whether this machine could keep the court's clock about it."""
+        if self._prudence is None:
+            return True
+        try:
+            objection = await self._prudence.objection(work.plan_root, work.first, work.shards, terms)
+        except ExecutionError as error:
+            objection = str(error)
+        if objection is not None:
+            self._refuse(key, what, objection, SOON)
+        return objection is None
+
     # Drawn leases
 
     async def _consider_stranger(self, stranger: Stranger, room: Room) -> None:
@@ -203,7 +224,9 @@ class Scout:
         work = drawn_work(info, batch, task, seed, url.url, self._config.limits.time_share)
         if work.stake > room.stake_for(task.requester):
             return self._refuse(lease, f"replica of {lease}", f"it locks {work.stake} wei of stake", SOON)
-        if await self._prepare(lease, f"replica of {lease}", work) is not None:
+        what = f"replica of {lease}"
+        prepared = await self._prepare(lease, what, work)
+        if prepared is not None and await self._defensible(lease, what, work, terms):
             self.chances[lease] = Chance(lease, info.batch, work.stake, seed, drawn_at, terms.lottery_blocks)
 
     async def _is_own(self, node: int) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 
 from orebit.chain.connection import connect
+from orebit.chain.court import Court
 from orebit.chain.home import Home
 from orebit.chain.market import Market
 from orebit.chain.registry import Registry
@@ -19,6 +20,7 @@ from orebit.chain.token import Token, format_amount
 from orebit.chain.types import NodeInfo
 from orebit.daemon import registration
 from orebit.daemon.config import NodeConfig
+from orebit.daemon.court.deposit import Deposit
 from orebit.daemon.journal import Journal
 from orebit.errors import AccountError
 from orebit.executor.conformance import run_conformance
@@ -34,6 +36,7 @@ class Owner:
     registry: Registry
     market: Market
     token: Token
+    court: Court | None
 
     async def stake(self, amount: int) -> int:
         """Adds `amount` wei of stake, registering the node first where there is none; returns its identifier."""
@@ -47,11 +50,35 @@ class Owner:
         if node is None:
             await asyncio.to_thread(run_conformance)
             await self._allow(amount)
-            return await registration.register(self.registry, self.sender, self.journal, self.config.public_url, amount)
-        await self._owned(node)
-        await self._allow(amount)
-        await self.sender.send(self.registry.address, self.registry.encode_add_stake(node, amount), label="add stake")
+            url = self.config.public_url
+            node = await registration.register(self.registry, self.sender, self.journal, url, amount)
+        else:
+            await self._owned(node)
+            await self._allow(amount)
+            calldata = self.registry.encode_add_stake(node, amount)
+            await self.sender.send(self.registry.address, calldata, label="add stake")
+        await self.deposit(node)
         return node
+
+    async def deposit(self, node: int) -> int:
+        """Fills up the node's ETH with the court, without which it may not lease; returns what was added, in wei."""
+        if self.court is None:
+            return 0
+        return await Deposit(self.court, self.sender, self.config.court, node).fill()
+
+    async def withdraw_deposit(self) -> int:
+        """Takes back what the court holds above its floor (all of it without a live lease); returns it in wei."""
+        if self.court is None:
+            return 0
+        node = await self._node()
+        book = await self.court.node_of(node)
+        live = (await self.registry.node_of(node)).locked > 0
+        amount = book.deposit - (await self.court.floor_of(node) if live else 0)
+        if amount <= 0 or book.frozen_until > time.time():
+            return 0
+        calldata = self.court.encode_withdraw_deposit(node, amount)
+        await self.sender.send(self.court.address, calldata, label="withdraw the deposit")
+        return amount
 
     async def unbond(self, amount: int) -> NodeInfo:
         """Starts to take `amount` wei out of the stake; returns the node, with the time from which it can be paid."""
@@ -108,6 +135,7 @@ async def owner(config: NodeConfig, home: Home, account: LocalAccount) -> AsyncI
     journal = Journal(home.journal)
     try:
         async with await connect(config.rpc) as connection, Sender(connection, account, home.outbox) as sender:
-            yield Owner(config, journal, sender, Registry(connection), Market(connection), Token(connection))
+            court = Court(connection) if connection.deployment.has_court else None
+            yield Owner(config, journal, sender, Registry(connection), Market(connection), Token(connection), court)
     finally:
         journal.close()

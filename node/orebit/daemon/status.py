@@ -49,6 +49,11 @@ class Status:
     block: int | None = None
     halted: str | None = None
     draining: bool = False
+    deposit: int | None = None
+    """Wei of ETH with the court, as is `floor`; None where no court judges."""
+    floor: int | None = None
+    games: int = 0
+    """Games open that this node is a party to."""
     at: float = field(default_factory=time.time)
 
     def to_json(self) -> str:

@@ -16,6 +16,9 @@ AT_ONCE = 16
 """Reads that are under way together, so that no endpoint is flooded."""
 
 
+RECENT_BLOCKS = 64
+
+
 class View:
     """The market as one node looks at it. Every read raises ChainError when no endpoint answers."""
 
@@ -26,11 +29,21 @@ class View:
         self._tasks: dict[int, TaskInfo] = {}
         self._owners: dict[int, str] = {}
         self._urls: dict[int, str] = {}
+        self._block_seconds: float | None = None
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def clock(self) -> Clock:
         head = await self.connection.head()
         return Clock(head.number, head.timestamp)
+
+    async def block_seconds(self) -> float:
+        """Seconds a block took lately, when first asked."""
+        if self._block_seconds is None:
+            head = await self.connection.head()
+            blocks = min(RECENT_BLOCKS, head.number)
+            earlier = await self.connection.block(head.number - blocks) if blocks else None
+            self._block_seconds = (head.timestamp - earlier.timestamp) / blocks if earlier is not None else 0.0
+        return self._block_seconds
 
     async def task(self, task: int) -> TaskInfo:
         """Requester and terms, which never change; the escrow is of the first time it was asked for."""
