@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo network test bench docs lint typecheck test-node test-contracts test-system snapshots slither clean
+.PHONY: setup demo demo-fraud network test bench docs lint typecheck test-node test-contracts test-system snapshots slither clean
 
 setup:
 	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
@@ -41,6 +41,10 @@ build/.compiled: .venv/.installed node_modules/.installed $(shell find contracts
 
 demo: setup
 	@$(BIN)/python scripts/demo.py
+
+# Every kind of cheat, caught and judged; CHEAT=wrong-bit shows one of them.
+demo-fraud: setup
+	@$(BIN)/python scripts/demo_fraud.py
 
 network: setup
 	@$(BIN)/python scripts/network.py
