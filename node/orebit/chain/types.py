@@ -212,13 +212,13 @@ class GameBook:
 
 @dataclass(frozen=True)
 class NodeBook:
-    """What the court keeps of a node; `deposit` in wei of ETH."""
+    """What the court keeps of a node; `deposit` in wei of ETH. While convictions are `unsettled`, it stays."""
 
     deposit: int
     busy_until: int
     games: int
     demands: int
-    frozen_until: int
+    unsettled: int
     enough: bool
 
 
@@ -231,6 +231,7 @@ class Conviction:
     move_time: int
     bounty: int
     games: int
+    settled: bool
     prover: str
     proof: int
     """The low bits of the name of the game that proved it."""

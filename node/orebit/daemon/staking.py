@@ -74,7 +74,7 @@ class Owner:
         book = await self.court.node_of(node)
         live = (await self.registry.node_of(node)).locked > 0
         amount = book.deposit - (await self.court.floor_of(node) if live else 0)
-        if amount <= 0 or book.frozen_until > time.time():
+        if amount <= 0 or book.unsettled:
             return 0
         calldata = self.court.encode_withdraw_deposit(node, amount)
         await self.sender.send(self.court.address, calldata, label="withdraw the deposit")

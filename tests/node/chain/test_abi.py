@@ -9,7 +9,7 @@ from eth_account import Account
 from local_chain import KEYS, Anvil
 from stage import TERMS, Refused, open_stage
 
-from orebit.chain import abi, events
+from orebit.chain import abi, court_events, events
 from orebit.chain.deployment import Deployment
 from orebit.chain.revert import decode_revert, describe
 from orebit.chain.token import UNIT
@@ -24,7 +24,7 @@ def test_every_event_of_the_contracts_has_a_class_of_its_fields(contract: str) -
     for entry in abi.load(contract).events.values():
         if entry.name in IGNORED:
             continue
-        cls = getattr(events, entry.name)
+        cls = getattr(court_events if contract == "DisputeCourt" else events, entry.name)
         names = [name.rstrip("_") for name in cls.__dataclass_fields__ if name != "place"]
         assert names == [parameter.name for parameter in entry.inputs], entry.name
 

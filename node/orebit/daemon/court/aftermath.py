@@ -66,12 +66,11 @@ class Aftermath:
                 await self._claim(case)
             if case.outcome == "overtaken" and (await self.court.game_of(case.game)).bond:
                 await self._return_bond(case)
-        if over:
-            if conviction.bounty or self.docket.claims(lease):
-                calldata = self.court.encode_settle(lease, MOST_CLAIMS)
-                await self._send(calldata, f"settle lease {lease}", f"settle {int(lease):x}")
-                log.info("settled", lease=str(lease))
+        if over and conviction.settled:
             self.docket.settle(lease)
+        elif over:
+            await self._send(self.court.encode_settle(lease, MOST_CLAIMS), f"settle lease {lease}", None)
+            log.info("settled", lease=str(lease))
 
     async def _claim(self, case: Case) -> None:
         """Shows that this node had its own answer before the game."""
