@@ -52,8 +52,13 @@ class Court(Contract):
         return keccak(encode(["uint256", "address", "(uint72,uint8,uint16,uint32)"], values))
 
     def encode_state(self, state: State) -> bytes:
-        """A game's state as bytes: their keccak256 is what the contract keeps."""
+        """A game's state as bytes, as the journal keeps it."""
         return encode([self._state_type], [plain(state)])
+
+    @staticmethod
+    def hash_of(encoded: bytes) -> bytes:
+        """What the contract keeps of a state: keccak256 of its ABI encoding behind the first word."""
+        return keccak(encoded[32:])
 
     def decode_state(self, encoded: bytes) -> State:
         """Undoes `encode_state`."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
-from eth_utils.crypto import keccak
 
 from orebit.chain.court import Court
 from orebit.chain.sender import Sender
@@ -118,7 +117,7 @@ class Desk:
 
     async def _is_current(self, case: Case, last: Played) -> bool:
         """Whether the game still stands as this node knows it."""
-        return (await self._court.game_of(case.game)).state == keccak(last.state)
+        return (await self._court.game_of(case.game)).state == self._court.hash_of(last.state)
 
     def _side(self, case: Case) -> Side:
         return Side.DEFENDER if case.lease.node == self._node else Side.CHALLENGER
@@ -139,7 +138,7 @@ class Desk:
         log.info("the opponent did not move in time", lease=str(case.lease), game=case.game.hex())
 
     async def _move(self, case: Case, moves: list[Played]) -> None:
-        answers = keccak(moves[-1].state)
+        answers = self._court.hash_of(moves[-1].state)
         seat = self._seats.get(case.game)
         if seat is not None and seat.answered == answers:
             return
