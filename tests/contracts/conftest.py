@@ -23,7 +23,7 @@ os.environ["PATH"] = f"{ROOT / 'node_modules' / '.bin'}{os.pathsep}{os.environ['
 from brownie import accounts, chain, network, project, web3  # noqa: E402  # Brownie reads the settings above when imported
 from brownie._config import CONFIG  # noqa: E402  # the same
 from court_stage import Courtroom, deploy_court  # noqa: E402  # found by the path above
-from evm import Chain, Contract, own_chain  # noqa: E402  # imports Brownie
+from evm import Chain, Contract, alone, own_chain  # noqa: E402  # imports Brownie
 from market_steps import Stage  # noqa: E402  # imports Brownie
 from node_arithmetic import Arithmetic  # noqa: E402  # found by the path above
 from world import World  # noqa: E402  # imports Brownie
@@ -105,12 +105,16 @@ def stage(built: Stage) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="session")
-def arithmetic(contracts: Any) -> Iterator[Arithmetic]:
+def aside() -> Iterator[Chain]:
+    """A chain for contracts that stand alone: on the market's they would move its addresses, and so its gas."""
+    with own_chain() as chain:
+        yield chain
+
+
+@pytest.fixture(scope="session")
+def arithmetic(contracts: Any, aside: Chain) -> Arithmetic:
     """The contracts that compute an element and judge a program, each call metered."""
-    anvil = Chain(web3.provider.endpoint_uri)
-    made = [kind.deploy({"from": accounts[0]}) for kind in (contracts.NodeEvaluator, contracts.ProgramValidity)]
-    yield Arithmetic(anvil, *(Contract(anvil, contract.address, contract.abi) for contract in made))
-    anvil.connection.close()
+    return Arithmetic(aside, alone(aside, contracts.NodeEvaluator), alone(aside, contracts.ProgramValidity))
 
 
 @pytest.fixture(scope="session")

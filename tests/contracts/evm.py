@@ -368,6 +368,13 @@ def own_chain(genesis: int = 1_800_000_000) -> Iterator[Chain]:
         process.wait()
 
 
+def alone(chain: Chain, artifact: Any) -> Contract:
+    """A contract that needs no other, deployed. `artifact`: Brownie's container of it."""
+    receipt = chain.send("0x" + "11" * 20, None, bytes.fromhex(artifact.bytecode), GAS)
+    assert receipt["status"] == "0x1", receipt
+    return Contract(chain, receipt["contractAddress"], artifact.abi)
+
+
 def wait_for(port: int) -> None:
     """Until something listens there."""
     deadline = time.monotonic() + 30

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brownie import accounts, web3
-from evm import Chain, Contract
+from evm import Chain, Contract, alone
 from scalar_vectors import Ints, exact, operands
 
 from orebit.executor import interpreter
@@ -49,11 +48,8 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(contracts: Any) -> Iterator[Bench]:
-    deployed = contracts.ScalarHarness.deploy({"from": accounts[0]})
-    chain = Chain(web3.provider.endpoint_uri)
-    yield Bench(Contract(chain, deployed.address, deployed.abi))
-    chain.connection.close()
+def bench(contracts: Any, aside: Chain) -> Bench:
+    return Bench(alone(aside, contracts.ScalarHarness))
 
 
 # What the processor says
