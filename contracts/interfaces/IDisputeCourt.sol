@@ -542,8 +542,8 @@ interface IDisputeCourt is IArbiter {
     /// lower rank that has claimed; zero for none.
     function claim(bytes32 id, Game calldata game, bytes32[] calldata path, bytes32 hint) external;
 
-    /// @notice Once no more can be claimed: pays the bounty, then at most `most` claims out of the node's deposit, which
-    /// the node may withdraw again when no claim is left. By anyone.
+    /// @notice Once no more can be claimed: pays the bounty, then at most `most` claims out of the node's deposit,
+    /// which the node may withdraw again when no claim is left. By anyone.
     function settle(LeaseId lease, uint256 most) external;
 
     /// @notice Returns the bond of a game that another's proof has ended. By anyone.
