@@ -21,6 +21,7 @@ from orebit.daemon.court import desk, proofs
 from orebit.daemon.court.demands import Demands
 from orebit.daemon.journal import Journal
 from orebit.dispute import Evidence, Inputs, Means, Move, Player
+from orebit.dispute.evaluator import evaluate
 from orebit.dispute.moves import Justify
 from orebit.dispute.reading import Element
 from orebit.dispute.shelf import Room
@@ -198,8 +199,6 @@ class LyingPlayer(Player):
         return made
 
     def _gives(self, made: Justify) -> bool:
-        from orebit.dispute.evaluator import evaluate
-
         state = self._state
         assert state is not None
         descriptor = self.evidence.program.descriptor(state.tensor.node)
@@ -243,6 +242,7 @@ def cheat(kind: str) -> None:
             on_checkpoint(Checkpoint(step, lying.all[step], heads, roots))
         return ShardRun(roots, lying.all[steps], heads)
 
+    # Nothing here has the type of what it replaces: an honest node's parts are not made to be exchanged.
     proofs.Proofs.evidence = evidence  # type: ignore[method-assign, assignment]
     desk.Player = LyingPlayer  # type: ignore[misc]
     if kind != "false-accuser":

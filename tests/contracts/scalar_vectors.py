@@ -97,7 +97,8 @@ def neighbours(rng: Rng, count: int) -> tuple[Ints, Ints]:
 def small(rng: Rng, count: int) -> tuple[Ints, Ints]:
     """Zeros, subnormals and the least normals."""
     width = draw(rng, 0, 25, count)
-    return tuple(signed(rng, draw(rng, 0, (1 << 25) - 1, count) >> width) for _ in range(2))  # type: ignore[return-value]
+    x, y = (signed(rng, draw(rng, 0, (1 << 25) - 1, count) >> width) for _ in range(2))
+    return x, y
 
 
 def sums(rng: Rng, count: int) -> tuple[Ints, Ints]:

@@ -135,24 +135,25 @@ def conforming(folder: Path, hardware: Hardware = Hardware.AUTO, *, vectors: boo
     raise Unavailable(f"This machine has no executor that works{where}. Run `orebit doctor`, which says what is wrong.")
 
 
-@functools.cache
-def examined(name: str) -> Factory | str:
-    """An executor that passes the vectors, else why it must not be used; found out once in a process."""
-    try:
-        factory = load(name)
-        if name != REFERENCE:
-            run_conformance(factory)
-    except (ExecutionError, ConformanceError) as error:
-        return str(error)
-    return factory
-
-
 def available(name: str) -> Factory | str:
     """An executor of this machine, else what is missing."""
     try:
         return load(name)
-    except Unavailable as error:
+    except ExecutionError as error:
         return str(error)
+
+
+@functools.cache
+def examined(name: str) -> Factory | str:
+    """An executor that passes the vectors, else why it must not be used; found out once in a process."""
+    factory = available(name)
+    if isinstance(factory, str) or name == REFERENCE:
+        return factory
+    try:
+        run_conformance(factory)
+    except (ExecutionError, ConformanceError) as error:
+        return str(error)
+    return factory
 
 
 @functools.cache

@@ -28,12 +28,14 @@ CREDIT_SECONDS = 30.0
 
 @dataclass
 class Aftermath:
-    """Settles what this node's games have led to."""
+    """Settles what this node's games have led to, and what its own leases were convicted of: until then its deposit
+    stays where claims can reach it."""
 
     docket: Docket
     court: Court
     sender: Sender
     view: View
+    node: int
 
     def __post_init__(self) -> None:
         self._next_credit = 0.0
@@ -56,7 +58,7 @@ class Aftermath:
 
     async def _settle(self, lease: LeaseId, clock: Clock) -> None:
         mine = [case for case in self.docket.cases_on(lease) if case.challenger == self.sender.address]
-        if not mine:
+        if not mine and lease.node != self.node:
             self.docket.settle(lease)
             return
         conviction = await self.court.conviction_of(lease)

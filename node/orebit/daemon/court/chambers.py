@@ -103,7 +103,7 @@ def open_office(
     opening = Opening(docket, journal, court, proofs, inputs, store, sender, view, config.audit, prudence, node)
     contests = Contests(obligations, docket, view, client, proofs, demands)
     deposit = Deposit(court, sender, config.court, node)
-    duties: list[Duty] = [demands, contests, opening, Aftermath(docket, court, sender, view)]
+    duties: list[Duty] = [demands, contests, opening, Aftermath(docket, court, sender, view, node)]
     if leasing:
         duties.insert(0, deposit)
     auditor = Auditor(config.audit, journal, docket, view, client, inputs, proofs, demands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 TRIES = 3
 """How often a move that the chain refused is made again."""
+
+LONGEST_PAUSE = 16.0
+"""Seconds at most between tries after a fault of this machine or software."""
 
 
 @dataclass
@@ -66,6 +70,8 @@ class Desk:
         self._busy: dict[bytes, asyncio.Task[None]] = {}
         self._machine = asyncio.Lock()
         self._lost: set[bytes] = set()
+        self._faults: dict[bytes, int] = {}
+        self._again: dict[bytes, float] = {}
 
     async def look(self) -> None:
         """One round: every move that is due, the most urgent first. Raises ChainError when no endpoint answers."""
@@ -76,7 +82,7 @@ class Desk:
         clock = await self._view.clock()
         pending = [(self._docket.moves(case.game), case) for case in cases if case.game not in self._busy]
         for moves, case in sorted(pending, key=lambda each: each[0][-1].deadline if each[0] else 0):
-            if moves and case.game not in self._lost:
+            if moves and case.game not in self._lost and self._again.get(case.game, 0.0) <= time.monotonic():
                 self._busy[case.game] = asyncio.create_task(self._take(case, moves, clock))
         self._forget({case.game for case in cases})
 
@@ -110,8 +116,8 @@ class Desk:
         except OrebitError as error:
             log.warning("cannot move now; trying again", game=case.game.hex(), reason=str(error))
         except Exception:  # a stranger's program must not end the daemon, whatever it finds
-            log.exception("cannot move, by a fault of this software", game=case.game.hex())
-            self._lost.add(case.game)
+            log.exception("cannot move, by a fault of this machine or software; trying again", game=case.game.hex())
+            self._pause(case)
         finally:
             del self._busy[case.game]
 
@@ -130,6 +136,11 @@ class Desk:
             seat.refused += 1
             if seat.refused < TRIES:
                 seat.answered = b""
+
+    def _pause(self, case: Case) -> None:
+        """A full disk or memory may be had again before the clock has run out, and a stake is at risk: tries go on."""
+        faults = self._faults[case.game] = self._faults.get(case.game, 0) + 1
+        self._again[case.game] = time.monotonic() + min(2.0**faults / 4, LONGEST_PAUSE)
 
     async def _end_silence(self, case: Case, last: Played) -> None:
         calldata = self._court.encode_timeout(case.game, self._court.decode_state(last.state))
