@@ -34,7 +34,7 @@ node_modules/.installed: package.json package-lock.json
 	@touch $@
 
 build/.compiled: .venv/.installed node_modules/.installed $(shell find contracts -name '*.sol') brownie-config.yaml
-	@echo "Compiling the contracts (half a minute) ..."
+	@echo "Compiling the contracts (one to three minutes) ..."
 	@mkdir -p build && $(BIN)/python scripts/setup_compiler.py > /dev/null && $(BIN)/python scripts/setup_networks.py > /dev/null
 	@$(BIN)/brownie compile > build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
 	@touch $@
@@ -55,7 +55,7 @@ SIDE_BY_SIDE := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target
 test: lint
 	@echo "Checking types and testing the Python layers (four minutes) ..."
 	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) typecheck test-node
-	@echo "Testing the contracts and whole networks (five minutes) ..."
+	@echo "Testing the contracts and whole networks (eight minutes) ..."
 	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-contracts test-system
 
 lint: setup
