@@ -4,28 +4,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 export BROWNIE_NOCOMPILE := 1
 export SOLCX_BINARY_PATH := $(CURDIR)/.solcx
-export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 # Brownie's plugin wants its chain on PATH, wherever it is loaded.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PACKAGES := -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
 
 .PHONY: setup demo demo-fraud network test bench docs lint typecheck test-node test-contracts test-system snapshots slither clean
 
 setup:
 	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
 
+# pip knows where this machine has its torch; uv does the many others in a third of pip's time, where it reaches them.
 .venv/.installed: pyproject.toml constraints.txt setup.py $(wildcard node/orebit/executor/native/csrc/*)
-	@echo "Setting up Python in .venv (a minute or two the first time) ..."
+	@echo "Setting up Python in .venv (a minute the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Orebit needs Python 3.11 or newer; set PYTHON=/path/to/python3.11.")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --no-compile -c constraints.txt torch numpy
-	@$(BIN)/pip install --quiet --no-compile -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
+	@$(BIN)/pip install --quiet --no-compile -c constraints.txt torch numpy uv
+	@$(BIN)/uv pip install --quiet --native-tls --python $(BIN)/python $(PACKAGES) || \
+		{ echo "uv could not; pip does it (a minute or two more) ..."; $(BIN)/pip install --quiet --no-compile $(PACKAGES); }
 	@touch $@
 
-# pip would compile byte code on one core, before the contracts rather than beside them.
-# Some packages carry templates that are no Python: those fail to compile and are never imported.
-.venv/.bytecode: .venv/.installed
-	@$(BIN)/python -W ignore -m compileall -q -j 2 .venv/lib > /dev/null || true
+# Byte code is written once, beside the compiler of contracts, and not by a dozen processes that start at once.
+.venv/.bytecode: .venv/.installed scripts/import_all.py
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python scripts/import_all.py
 	@touch $@
 
 node_modules/.installed: package.json package-lock.json

@@ -1,7 +1,6 @@
 """Puts a `solc-v<version>` where py-solc-x looks for it: the folder that SOLCX_BINARY_PATH names.
 
-A native solc of that very version on PATH is preferred; else the npm package `solc` answers, through a wrapper that
-knows the two things py-solc-x asks of a compiler: `--version`, and standard JSON from stdin to stdout.
+A native solc of that very version on PATH is preferred; else the npm package `solc` answers (scripts/solc.js).
 """
 
 from __future__ import annotations
@@ -16,33 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSION = "0.8.37"
 FOLDER = ROOT / ".solcx"
 
-NPM_WRAPPER = """#!/usr/bin/env node
-const fs = require("fs");
-const path = require("path");
-const solc = require({package});
-
-const argument = (name) => {{
-  const at = process.argv.indexOf(name);
-  return at < 0 ? undefined : process.argv[at + 1];
-}};
-
-if (process.argv.includes("--version")) {{
-  console.log("solc, the solidity compiler commandline interface\\nVersion: " + solc.version());
-  process.exit(0);
-}}
-if (!process.argv.includes("--standard-json")) {{
-  console.error("only --version and --standard-json are known here");
-  process.exit(1);
-}}
-const base = argument("--base-path") || process.cwd();
-const imports = (name) => {{
-  try {{
-    return {{ contents: fs.readFileSync(path.resolve(base, name), "utf8") }};
-  }} catch (error) {{
-    return {{ error: error.message }};
-  }}
-}};
-process.stdout.write(solc.compile(fs.readFileSync(0, "utf8"), {{ import: imports }}));
+# Starting the npm compiler takes most of a second, and Brownie asks for the version once a source file.
+NPM_WRAPPER = """#!/bin/sh
+version="{folder}/version-{version}"
+if [ "$1" = "--version" ]; then
+  [ -s "$version" ] || {{ node "{script}" --version > "$version.$$" && mv "$version.$$" "$version"; }}
+  exec cat "$version"
+fi
+exec node "{script}" "$@"
 """
 
 
@@ -63,7 +43,7 @@ def wrapper() -> str:
     package = ROOT / "node_modules" / "solc"
     if not package.is_dir():
         sys.exit(f"There is no {package}: run `npm ci` in {ROOT} first, or put a native solc {VERSION} on PATH.")
-    return NPM_WRAPPER.format(package=repr(str(package)))
+    return NPM_WRAPPER.format(folder=FOLDER, version=VERSION, script=ROOT / "scripts" / "solc.js")
 
 
 def main() -> Path:

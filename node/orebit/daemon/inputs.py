@@ -121,10 +121,14 @@ class Inputs:
         return lambda steps: engaged(program, *inputs, steps, self._ranks, self._split, self._hardware)
 
     def seconds_a_step(self, entry: PlanShard) -> float:
-        """Seconds that one step takes here: as the last shard took, else the best of a few steps made now."""
+        """Seconds that one step takes here: as the last shard took, else the best of a few steps, made once."""
         known = self._journal.speed(entry.program)
-        if known is not None:
-            return known
+        if known is None:
+            known = self._measure(entry)
+            self._journal.set_speed(entry.program, known)
+        return known
+
+    def _measure(self, entry: PlanShard) -> float:
         if is_quick(self.program(entry.program), entry.steps):
             with self.executor(entry) as executor:
                 return best_of_a_few(executor, self.tensors(entry.state))

@@ -176,7 +176,8 @@ class Scout:
                 f"{work.seconds_allowed:.1f} s are allowed for it"
             )
             self._refuse(key, what, reason, SOON)
-            self._inputs.doubt(work.plan_root, work.first, work.shards)
+            if seconds > work.seconds_allowed:
+                self._inputs.doubt(work.plan_root, work.first, work.shards)
             return None
         return seconds
 
