@@ -175,9 +175,8 @@ def measure_gas(network: LocalNetwork) -> int:
     return used
 
 
-def audit(demo: Demo) -> bool:
+def audit(demo: Demo, onlooker: Member) -> bool:
     """Audits both tasks from RPC and blobs alone, and shows the first; whether every token is accounted for."""
-    onlooker = demo.network.add_member("onlooker")
     command = [sys.executable, "-m", "orebit.cli.main", "task", "serve"]
     server = demo.network.spawn(command, "serve", demo.requester.environment)
     try:
@@ -208,11 +207,11 @@ def report(demo: Demo, started: float) -> dict[str, Any]:
     network = demo.network
     with ThreadPoolExecutor() as pool:
         accuracy = pool.submit(measure_accuracy, demo)
-        conserved = audit(demo)
-        onlooker = network.members["onlooker"]
+        onlooker = network.add_member("onlooker")
         books = [pool.submit(network.orebit, onlooker, what, "--json") for what in ("tasks", "nodes")]
-        jobs = json.loads(network.orebit(demo.requester, "task", "list", "--json"))
-    tasks, nodes = (json.loads(book.result()) for book in books)
+        books.append(pool.submit(network.orebit, demo.requester, "task", "list", "--json"))
+        conserved = audit(demo, onlooker)
+    tasks, nodes, jobs = (json.loads(book.result()) for book in books)
     shards = sum(task["final"] for task in tasks)
     found = {
         "accuracy": round(accuracy.result(), 4),

@@ -255,7 +255,7 @@ def serve(
 
     async def run() -> None:
         from orebit.strategy.requester import open_journal
-        from orebit.strategy.submission import serve_store
+        from orebit.strategy.serving import serve_store
 
         place = homes.locate(home)
         journal = open_journal(place)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from orebit.chain import commitments
 from orebit.chain.market import Market
 from orebit.chain.types import LeaseId, NodeInfo
@@ -23,7 +26,9 @@ class Taking:
 
     async def acts(self, clock: Clock, room: Room, info: NodeInfo, total_stake: int) -> list[Act]:
         """Takes that win now and leases whose grains are still free, as far as slots and stake last."""
-        slots = [slot for slot in room.slots if (await self._market.slot_of(self._node, slot))[1]]
+        if not self._scout.chances and not self._scout.offers:
+            return []
+        slots = await self._open(room.slots)
         left = room.stake
         acts: list[Act] = []
         intents: list[Intent] = []
@@ -49,6 +54,11 @@ class Taking:
             acts.append(Act("lease", (LeaseId.of(self._node, slot, 0),), calldata))
         self._journal.intend(intents)
         return acts
+
+    async def _open(self, slots: Sequence[int]) -> list[int]:
+        """Those that the market lets this node lease now."""
+        answers = await asyncio.gather(*(self._market.slot_of(self._node, slot) for slot in slots))
+        return [slot for slot, (_, is_open) in zip(slots, answers, strict=True) if is_open]
 
     def _take(self, chance: Chance, slot: int, attempt: int) -> Act:
         calldata = self._market.encode_take(chance.primary, self._node, slot, attempt)

@@ -9,16 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp import web
 
 from orebit.chain.events import TaskCreated
-from orebit.chain.home import Home
 from orebit.chain.token import format_amount
 from orebit.chain.types import Policy, Terms
 from orebit.errors import ConfigError, OrebitError, TransactionReverted
 from orebit.store.client import BlobClient
-from orebit.store.local import LocalStore
-from orebit.store.server import blob_routes, serve
 from orebit.strategy import funds
 from orebit.strategy.driver import Driver, TasksMoved
 from orebit.strategy.evaluation import evaluate
@@ -28,6 +24,7 @@ from orebit.strategy.quote import Quote
 from orebit.strategy.requester import Requester
 from orebit.strategy.results import ResultReader
 from orebit.strategy.rounds import State
+from orebit.strategy.serving import serve_store
 from orebit.strategy.spec import JobSpec
 from orebit.strategy.waiting import newest_nodes
 
@@ -134,15 +131,6 @@ async def _drive(
             return job, await Driver(requester, job, results, observer).run()
         except TasksMoved as moved:
             observer.note(str(moved))
-
-
-@asynccontextmanager
-async def serve_store(home: Home, host: str, port: int) -> AsyncIterator[str]:
-    """Serves a home's blobs; yields the address. Raises ConfigError when the port is taken."""
-    app = web.Application()
-    app.add_routes(blob_routes(LocalStore(home.blobs)))
-    async with serve(app, host, port) as url:
-        yield url
 
 
 @asynccontextmanager
