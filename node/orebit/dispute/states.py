@@ -65,6 +65,7 @@ class States:
 
     def __post_init__(self) -> None:
         self._held: OrderedDict[int, State] = OrderedDict()
+        self._size = 0
         self._heads: dict[int, tuple[TensorHead, ...]] = {}
         self._roots: dict[int, bytes] = {}
 
@@ -151,8 +152,9 @@ class States:
     def _hold(self, step: int, state: State) -> None:
         """Keeps a state, letting go of those used longest ago; the newest is kept whatever it takes."""
         self._held[step] = state
-        while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > self.limit:
-            self._held.popitem(last=False)
+        self._size += _bytes(state)
+        while len(self._held) > 1 and self._size > self.limit:
+            self._size -= _bytes(self._held.popitem(last=False)[1])
 
 
 def _array(tensor: Given) -> Array:

@@ -14,7 +14,7 @@ from worlds import Array, World, tall_state
 
 from orebit.commitment import merkle
 from orebit.dispute import Evidence, Game, GameState, Inputs, Means, Move, Phase, Player, Side, books
-from orebit.dispute.evaluator import combine, evaluate, point_of
+from orebit.dispute.evaluator import combine, evaluate, partial_bounds, point_of
 from orebit.dispute.moves import (
     Answer,
     Descend,
@@ -34,6 +34,7 @@ from orebit.dispute.states import State
 from orebit.dispute.trace import StepTrace
 from orebit.errors import IllegalMove, OrebitError
 from orebit.executor.reference import ReferenceExecutor
+from orebit.numerics.types import MASK64
 
 Flat = np.ndarray[tuple[int], np.dtype[np.unsignedinteger[Any]]]
 
@@ -177,6 +178,34 @@ def misread(true: Element, step: int, node: int, operand: int, position: int, ra
         return FalseElement(each, operand, position, raw) if wrong else each
 
     return Lie(one_element(step, node, true.number, y), element=told)
+
+
+class FalsePartials(Element):
+    """Of the partial results that hold one position, claims more than the reads amount to."""
+
+    def __init__(self, true: Element, position: int, more: int) -> None:
+        self.__dict__.update(true.__dict__)
+        self._lie = position, more
+
+    def partials(self, start: int, stop: int) -> bytes:
+        parts = np.frombuffer(super().partials(start, stop), np.uint64).copy()
+        position, more = self._lie
+        if start <= position < stop:
+            bounds = np.array(partial_bounds(start, stop))
+            parts[int(np.searchsorted(bounds, position, "right")) - 1] += np.uint64(more)
+        return parts.tobytes()
+
+
+def false_partials(world: World, step: int, node: int, element: int, position: int, more: int) -> Lie:
+    """A sum that is too great, and partial results of it of which one is false down to that position."""
+    true = world.truth.trace(step).element(node, element)
+
+    def told(at: int, number: int, each: Element) -> Element:
+        wrong = (at, number, each.number) == (step, node, element)
+        return FalsePartials(each, position, more) if wrong else each
+
+    y = true.result(0, true.positions) + more & MASK64
+    return Lie(one_element(step, node, element, y), element=told)
 
 
 class KnownEvidence(LyingEvidence):
@@ -362,21 +391,22 @@ class Adversary(Player):
 def garbled(move: Move, rng: random.Random) -> Move:
     """The move with something else posted: all of it, or one entry."""
     if isinstance(move, Descend):
-        return replace(move, entries=_other(move.entries, rng))
+        return replace(move, entries=tampered(move.entries, rng))
     if isinstance(move, PostTrace):
         if move.node_half and rng.random() < 0.5:
-            return replace(move, node_half=_other(move.node_half, rng), state_half=_other(move.state_half, rng))
-        return replace(move, state_half=_other(move.state_half, rng))
+            return replace(move, node_half=tampered(move.node_half, rng), state_half=tampered(move.state_half, rng))
+        return replace(move, state_half=tampered(move.state_half, rng))
     if isinstance(move, PostTensor):
         return replace(move, posting=_other_bytes(move.posting, rng))
     if isinstance(move, PostLeaf):
         return replace(move, data=_other_bytes(move.data, rng))
     if isinstance(move, Answer):
-        return replace(move, entries=_other(move.entries, rng))
+        return replace(move, entries=tampered(move.entries, rng))
     return move
 
 
-def _other(entries: Sequence[bytes], rng: random.Random) -> tuple[bytes, ...]:
+def tampered(entries: Sequence[bytes], rng: random.Random) -> tuple[bytes, ...]:
+    """All of these hashes made up, or one."""
     if rng.random() < 0.3:
         return tuple(rng.randbytes(32) for _ in entries)
     place = rng.randrange(len(entries))
