@@ -190,6 +190,10 @@ class Network:
         receipt = await asyncio.to_thread(lambda: self.chain.receipt(self.chain.rpc("eth_sendTransaction", request)))
         assert receipt["status"] == "0x1"
 
+    def ether_of(self, rig: Rig) -> int:
+        """Wei of ETH on its operator's account."""
+        return int(self.chain.rpc("eth_getBalance", rig.address, "latest"), 16)
+
     def stop(self) -> None:
         for rig in self.rigs:
             if rig.process is not None and rig.process.poll() is None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from crowd import Crowd
 from local_chain import ROOT
 from rigs import Network
 
 from orebit.chain import court_events, events
+from orebit.dispute import Phase
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,3 +62,41 @@ async def test_a_false_accusation_costs_its_bond_and_the_defender_nothing(networ
         (opened,) = requester.of(court_events.Opened)
         assert opened.bond == spent + dismissed.burnt and spent > 0
         assert await requester.reconciled()
+
+
+CROWD = 20
+
+
+async def test_a_node_keeps_its_stake_against_twenty_false_challengers_at_once_and_earns(network: Network) -> None:
+    """They open in one moment, each with another false run; some fall silent at once, some go on to the last read."""
+    honest = await network.add_rig("honest")
+    honest.start()
+    await honest.up()
+    async with network.requester() as requester:
+        task = await requester.create(challenge_seconds=20, move_time=4)
+        batch, plan = await requester.post(task, grains=1)
+        await requester.follow(lambda: bool(requester.of(events.Revealed)), 60)
+        (revealed,) = requester.of(events.Revealed)
+        crowd = Crowd.against(requester, revealed.lease, plan, CROWD)
+        stake = (await requester.registry.node_of(honest.node)).stake
+        before = network.ether_of(honest)
+        await crowd.open()
+
+        def decided() -> bool:
+            crowd.play()
+            return len(requester.of(court_events.Dismissed)) == CROWD
+
+        await requester.follow(decided, 60)
+        await requester.follow(requester.settled(batch), 40)
+        earned = network.ether_of(honest) - before
+        refunded = sum(event.amount for event in requester.of(court_events.Refunded))
+        assert 0 < earned < refunded, "more than all its transactions cost, the timeouts included"
+        assert not requester.of(court_events.Convicted) and not requester.of(events.Slashed)
+        assert (await requester.registry.node_of(honest.node)).stake == stake
+        (paid,) = requester.of(events.Finalised)
+        assert paid.lease == revealed.lease and paid.paid > 0
+        assert await requester.reconciled()
+        opened = requester.of(court_events.Opened)
+        assert len({each.challenger for each in opened}) == len({each.game for each in opened}) == CROWD
+        assert opened[-1].bond == 2 * opened[0].bond, "sixteen were open"
+        assert max(moved.state[5] for moved in requester.of(court_events.Moved)) == Phase.READS
