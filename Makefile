@@ -82,7 +82,8 @@ bench: setup
 	@$(BIN)/python bench/engine.py $(BENCH)
 
 docs: setup
-	OREBIT_DOCS=write $(BIN)/python -m pytest tests/node/strategy/test_supported.py -q
+	OREBIT_DOCS=write $(BIN)/python -m pytest tests/node/strategy/test_supported.py tests/node/dispute/test_matrix.py -q
+	OREBIT_DOCS=write $(BIN)/python -m pytest tests/contracts/test_library_page.py -q
 
 snapshots: setup
 	OREBIT_SNAPSHOTS=write $(BIN)/python -m pytest tests/contracts/test_gas.py tests/contracts/test_court_gas.py tests/contracts/test_binary32.py tests/contracts/test_evaluator_gas.py -q
