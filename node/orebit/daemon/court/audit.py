@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from orebit.chain.commitments import replica_log2
 from orebit.chain.types import CHECKPOINTS, RESULTS, LeaseId, LeaseInfo, LeaseState
 from orebit.commitment import ListKind, ShardResult, merkle
 from orebit.daemon.config import AuditSettings
@@ -21,7 +22,7 @@ from orebit.daemon.court.demands import Demands
 from orebit.daemon.court.docket import Docket
 from orebit.daemon.court.proofs import BLOB_ERRORS, Proofs, opening_of, root_after
 from orebit.daemon.inputs import Inputs
-from orebit.daemon.journal import Journal, Phase, Stranger
+from orebit.daemon.journal import Journal, Phase
 from orebit.daemon.view import View
 from orebit.dispute.game import interval_steps
 from orebit.errors import BlobCorrupt, BlobMissing, ChainError, OrebitError
@@ -31,6 +32,21 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 3
 """How often commitments are asked of the node's own server before they are demanded on the chain."""
+
+PICKED, NOT_PICKED = "picked", "not picked"
+"""What chance said of a lease, which is asked once: an audit that has to wait is not drawn again."""
+
+PAIR_SECONDS = 5.0
+"""Between looks at whether a pair has revealed; a replica's state is its primary's."""
+
+_WAITING = (
+    LeaseState.LEASED,
+    LeaseState.COMMITTED,
+    LeaseState.CALLED,
+    LeaseState.PAIRED,
+    LeaseState.BOTH,
+    LeaseState.HALF_REVEALED,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ class Found:
 
 @dataclass
 class Auditor:
-    """Looks at revealed leases of strangers, each once."""
+    """Looks at revealed leases of strangers, each once: primaries and replicas by chance, both of a contested pair."""
 
     settings: AuditSettings
     journal: Journal
@@ -55,34 +71,52 @@ class Auditor:
     inputs: Inputs
     proofs: Proofs
     demands: Demands
+    node: int
 
     def __post_init__(self) -> None:
         self._chance = random.SystemRandom()
         self._tries: dict[LeaseId, int] = {}
         self._again: dict[LeaseId, float] = {}
+        self._peers: dict[LeaseId, LeaseId] = {}
 
     async def look(self) -> None:
         """One round. Raises ChainError when no endpoint answers."""
         if self.settings.share == 0:
             return
-        contested = self.journal.strangers(Phase.CONTESTED)
-        for stranger in [*contested, *self.journal.strangers(Phase.REVEALED)]:
-            lease = stranger.lease
-            if self._again.get(lease, 0.0) > time.monotonic() or self.docket.audited(lease) is not None:
-                continue
-            if stranger.phase is Phase.REVEALED and self._chance.random() >= self.settings.share:
-                self.docket.set_audited(lease, "not picked")
-                continue
-            await self._audit(stranger)
+        for stranger in self.journal.strangers(Phase.CONTESTED):
+            for lease in (stranger.lease, await self._peer(stranger.lease)):
+                if lease.node not in (0, self.node) and self.docket.audited(lease) in (None, PICKED, NOT_PICKED):
+                    await self._audit(lease)
+        for stranger in self.journal.strangers(Phase.REVEALED, Phase.REPLICA):
+            if self._is_picked(stranger.lease):
+                await self._audit(stranger.lease)
 
-    async def _audit(self, stranger: Stranger) -> None:
-        lease = stranger.lease
+    async def _peer(self, primary: LeaseId) -> LeaseId:
+        """The replica of a contested primary, which may be the one that is wrong."""
+        if primary not in self._peers:
+            self._peers[primary] = (await self.view.lease(primary)).peer
+        return self._peers[primary]
+
+    def _is_picked(self, lease: LeaseId) -> bool:
+        """Whether chance has picked the lease, and nothing was found yet."""
+        known = self.docket.audited(lease)
+        if known is None:
+            known = PICKED if self._chance.random() < self.settings.share else NOT_PICKED
+            self.docket.set_audited(lease, known)
+        return known == PICKED
+
+    async def _audit(self, lease: LeaseId) -> None:
+        if self._again.get(lease, 0.0) > time.monotonic():
+            return
         try:
             info = await self.view.lease(lease)
+            if info.state in _WAITING:
+                self._again[lease] = time.monotonic() + PAIR_SECONDS
+                return
             if info.state not in (LeaseState.REVEALED, LeaseState.CONTESTED):
                 self.docket.set_audited(lease, f"over: {info.state.name.lower()}")
                 return
-            verdict = await self._check(lease, info, whole=stranger.phase is Phase.CONTESTED)
+            verdict = await self._check(lease, info, whole=info.state is LeaseState.CONTESTED)
         except ChainError:
             raise
         except OrebitError as error:
@@ -115,6 +149,10 @@ class Auditor:
 
     async def _results(self, lease: LeaseId, info: LeaseInfo, url: str) -> list[bytes] | None:
         try:
+            if info.replica:
+                batch = await self.view.market.batch_of(info.batch)
+                log2 = replica_log2((await self.view.task(batch.task)).terms, info.grains * batch.size)
+                return await self.client.fetch_block(info.root, info.shards, log2, [url])
             return await self.client.fetch_list(info.root, ListKind.RESULTS, [url], count=info.shards)
         except (BlobMissing, BlobCorrupt) as error:
             if self._tries.get(lease, 0) < PATIENCE:

@@ -106,6 +106,6 @@ def open_office(
     duties: list[Duty] = [demands, contests, opening, Aftermath(docket, court, sender, view, node)]
     if leasing:
         duties.insert(0, deposit)
-    auditor = Auditor(config.audit, journal, docket, view, client, inputs, proofs, demands)
+    auditor = Auditor(config.audit, journal, docket, view, client, inputs, proofs, demands, node)
     chambers = Chambers(desk, duties, auditor, config.poll_seconds)
     return Office(docket, CourtWatch(docket, court, node, sender.address), chambers, deposit)
