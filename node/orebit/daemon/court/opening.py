@@ -50,6 +50,7 @@ class Opening:
 
     def __post_init__(self) -> None:
         self._told: set[tuple[LeaseId, int]] = set()
+        self._sent: set[bytes] = set()
 
     async def look(self) -> None:
         """One round over all challenges that are wanted."""
@@ -94,12 +95,15 @@ class Opening:
         await self.sender.send(
             self.court.address, calldata, label=f"challenge of lease {lease}", key=f"open {game.hex()}", value=bond
         )
+        self._sent.add(game)
         log.warning(
             "challenged", lease=str(lease), shard=challenge.position, reason=challenge.reason, bond=format_amount(bond)
         )
 
-    def _running(self) -> list[bytes]:
-        return [case.game for case in self.docket.open_cases() if case.lease.node != self.node]
+    def _running(self) -> set[bytes]:
+        """Games of this node's own opening that are open, those among them of which no event has told yet."""
+        self._sent = {game for game in self._sent if self.docket.case(game) is None}
+        return self._sent | {case.game for case in self.docket.open_cases() if case.lease.node != self.node}
 
     def _tell(self, challenge: Challenge, why: str) -> None:
         key = challenge.lease, challenge.position
