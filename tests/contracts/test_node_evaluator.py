@@ -30,6 +30,7 @@ from node_arithmetic import (
     unravel,
 )
 from random_nodes import Case, elements_of, program_cases, random_range, random_reads, wild
+from worlds import random_world
 
 from orebit.numerics import scalar
 from orebit.numerics.types import INT64_MAX, INT64_MIN, MASK64, DType
@@ -77,6 +78,33 @@ def test_elements_are_the_interpreter_s(arithmetic: Arithmetic) -> None:
         asked = [(c.descriptor, c.element, 0, (n := positions(c.descriptor)), c.reads(0, n)) for c in some]
         for case, answer in zip(some, evaluated(arithmetic, asked), strict=True):
             assert answer == case.value & MASK[case.descriptor.dtype], case
+
+
+def executed() -> Iterator[tuple[Descriptor, int, int, bytes, int]]:
+    """(descriptor, element, positions, reads, what the reference executor put out), node by node."""
+    seed = FIRST_LONG_SEED if LONG else FIRST_SEED
+    while True:
+        world = random_world(seed, 9)
+        trace, rng = world.truth.trace(0), random.Random(seed)
+        for node in world.program.operations:
+            descriptor, output = world.program.descriptor(node), trace.tensor(node).reshape(-1)
+            number = rng.randrange(descriptor.size)
+            element = trace.element(node, number)
+            reads = element.reads(0, element.positions)
+            yield descriptor, number, element.positions, reads, int(output.view(f"u{output.itemsize}")[number])
+        world.truth.close()
+        seed += 1
+
+
+def test_elements_are_the_executor_s(arithmetic: Arithmetic) -> None:
+    """From what the honest player would post."""
+    drawn, left = executed(), nodes(500)
+    while left > 0:
+        some = list(islice(drawn, min(left, AT_ONCE)))
+        left -= len(some)
+        asked = [(descriptor, number, 0, count, reads) for descriptor, number, count, reads, _ in some]
+        for (descriptor, number, *_, value), answer in zip(some, evaluated(arithmetic, asked), strict=True):
+            assert answer == value, (descriptor, number)
 
 
 def test_lies_are_evaluated_like_truths(arithmetic: Arithmetic) -> None:
