@@ -44,7 +44,7 @@ def played(courtroom: Courtroom, scene: Scene) -> str:
             with reverts("NotInvalid", ..., ...):
                 duel.call(false_violation(liar.evidence))
         duel.concede()
-    return str(scene.outcome(duel.winner, duel.moves, honest, liar))
+    return str(scene.outcome(duel.winner, duel.moves, duel.state.phase, honest, liar))
 
 
 @pytest.mark.parametrize("cell", cells(), ids=str)

@@ -6,8 +6,9 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, StrEnum
+from enum import StrEnum
 
+import numpy as np
 from arenas import Arena
 from frauds import Fraud, Manner, inner_lie, weight_lie
 from liars import Adversary, Lie, evidence_of, tampered
@@ -106,36 +107,47 @@ class Departing(Adversary):
             return None
         if self._manner is Manner.CALL_INVALID:
             return _legal(game, lambda: false_violation(self.evidence))
-        return _legal(game, lambda: self._contradiction(move, self.level if at_level else None))
+        return _legal(game, lambda: self._contradiction(move, self.level if at_level else None), move)
 
     def _contradiction(self, move: Move | None, level: Level | None) -> Move:
         """Garbage in place of what it would post; of a move with two levels, at the one that is asked for."""
         if isinstance(move, PostTrace) and level is not None:
             half = "node_half" if level is Level.NODE_HALF else "state_half"
             return replace(move, **{half: tampered(getattr(move, half), self._rng)})
-        if isinstance(move, Justify | PostPartials) and move.naming.path and level is not Level.ELEMENT:
-            return self._told_otherwise(move)
+        if isinstance(move, PostPartials) and level is not Level.ELEMENT:
+            return replace(move, results=shifted(move.results, self._rng))
+        if isinstance(move, Justify) and move.naming.path and level is not Level.ELEMENT:
+            return self._read_otherwise(move)
         return self._wild()
 
-    def _told_otherwise(self, move: Justify | PostPartials) -> Move:
-        """The same claim of the same element, from other reads or partial results."""
+    def _read_otherwise(self, move: Justify) -> Move:
+        """The same claim of the same element, from other reads."""
         state = self._state
         assert state is not None
         claimed = replace(state, value=replace(state.value, element=move.naming.element, y=move.naming.y))
-        if isinstance(move, Justify):
-            return replace(move, reads=self._fitted(claimed, move.reads))
-        return replace(move, results=self._fitted_partials(claimed, move.results))
+        return replace(move, reads=self._fitted(claimed, move.reads))
 
 
-def _legal(game: Game, made: Callable[[], Move]) -> Move | None:
-    """One of a few tries that the rules allow; None where they allow none."""
+def shifted(results: bytes, rng: random.Random) -> bytes:
+    """Partial results with the same sum: one is greater, another less."""
+    parts = np.frombuffer(results, np.uint64).copy()
+    more, less = rng.sample(range(len(parts)), 2)
+    amount = np.uint64(rng.randrange(1, 1 << 20))
+    parts[more : more + 1] += amount  # as arrays, which wrap without a word
+    parts[less : less + 1] -= amount
+    return parts.tobytes()
+
+
+def _legal(game: Game, made: Callable[[], Move], story: Move | None = None) -> Move | None:
+    """One of a few tries that the rules allow and that is no part of the story; None where there is none."""
     for _ in range(8):
         try:
             move = made()
             after_move(game, move)
         except (IllegalMove, StopIteration, IndexError):
             continue  # there is nothing of the kind to say
-        return move
+        if move != story:
+            return move
     return None
 
 
@@ -298,27 +310,15 @@ class Scene:
         game = Game(world.place.case(claimed), Open(world.place.opening()))
         honest, liar = self.players(path, lambda: game)
         moves = play(game, honest, liar).moves
-        return self.outcome(game.winner, moves, honest, liar)
+        return self.outcome(game.winner, moves, game.state.phase, honest, liar)
 
-    def outcome(self, winner: Side | None, moves: Sequence[Move], honest: Player, liar: Departing) -> Outcome | None:
+    def outcome(
+        self, winner: Side | None, moves: Sequence[Move], phase: Phase, honest: Player, liar: Departing
+    ) -> Outcome | None:
         """What came of a game; None where it did not come to the cell's level."""
         assert winner is self.cell.liar.other, str(self.cell)
         departed = honest.departed if isinstance(honest, Patient) else liar.departed or self.cell.level is None
-        return Outcome(1 + len(moves), End.of(moves[-1] if moves else None)) if departed else None
-
-
-class End(Enum):
-    """How a game ended."""
-
-    SILENCE = ""
-    REFUTED = "r"
-    INVALID = "i"
-
-    @classmethod
-    def of(cls, last: Move | None) -> End:
-        return (
-            cls.REFUTED if isinstance(last, Refute) else cls.INVALID if isinstance(last, ShowInvalid) else cls.SILENCE
-        )
+        return Outcome.of(moves, phase) if departed else None
 
 
 @dataclass(frozen=True)
@@ -326,10 +326,20 @@ class Outcome:
     """How a game went that the honest side won: its moves, the opening among them, and its end."""
 
     moves: int
-    end: End
+    end: str
+
+    @classmethod
+    def of(cls, moves: Sequence[Move], phase: Phase) -> Outcome:
+        """After these moves, which left that posting; the liar had no answer, if the last of them did not end it."""
+        last = moves[-1] if moves else None
+        if isinstance(last, Refute):
+            return cls(1 + len(moves), "refuted")
+        if isinstance(last, ShowInvalid):
+            return cls(1 + len(moves), "invalid")
+        return cls(1 + len(moves), "opening" if phase is Phase.RESULT else phase.name.lower().replace("_", " "))
 
     def __str__(self) -> str:
-        return f"{self.moves}{self.end.value}"
+        return f"{self.moves} {self.end}"
 
 
 def found(cell: Cell) -> tuple[Scene, Outcome] | None:

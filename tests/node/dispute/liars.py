@@ -192,7 +192,8 @@ class FalsePartials(Element):
         position, more = self._lie
         if start <= position < stop:
             bounds = np.array(partial_bounds(start, stop))
-            parts[int(np.searchsorted(bounds, position, "right")) - 1] += np.uint64(more)
+            part = int(np.searchsorted(bounds, position, "right")) - 1
+            parts[part : part + 1] += np.uint64(more)
         return parts.tobytes()
 
 

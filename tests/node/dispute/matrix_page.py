@@ -18,9 +18,10 @@ TITLES = {Side.DEFENDER: "A false defender", Side.CHALLENGER: "A false challenge
 _HEAD = """# Fraud, level by level
 
 Written by the tests (`make docs`), which fail when it is out of date. Every cell is a game by the rules of
-[court.md](court.md) between an honest player and a liar, and the honest side has won all of them. The number is how
-many moves the game took, the opening among them. `r`: it ended with a false read refuted. `i`: the defender showed
-that the program is not valid. Otherwise the liar found no move that the rules allow, and its time ran out.
+[court.md](court.md) between an honest player and a liar, and the honest side has won all of them. It says how many
+moves the game took, the opening among them, and where it ended: with a false read *refuted*; with the program shown to
+be *invalid*; or with what was posted last, to which the liar found no answer that the rules allow until its time ran
+out.
 
 - **Kind** (column): what the liar ran instead of the shard. It posts what its own run gave, so what it says fits
   together.
