@@ -20,7 +20,7 @@ MOVE_TIME = 400
 COST = MOVE_TIME // 4
 """Seconds that a move which executes again keeps the machine busy: no node leases where it would take longer."""
 GAMES, AT_ONCE = (1_000, 128) if LONG else (40, 40)
-"""The last of so many at once costs 28.8 ETH, eight doublings."""
+"""The last of so many at once has a bond of 14.4 ETH, after seven doublings."""
 
 
 @functools.cache
