@@ -31,6 +31,8 @@ from local_network import (
 )
 from orebit.chain import deployment
 from orebit.chain.connection import connect
+from orebit.chain.history import replay
+from orebit.chain.ledger import Ledger, Outcome
 from orebit.cli.task_view import picture_view
 from orebit.store.client import BlobClient
 from orebit.store.local import LocalStore
@@ -175,6 +177,12 @@ def measure_gas(network: LocalNetwork) -> int:
     return used
 
 
+async def read_books(network: LocalNetwork) -> Ledger:
+    """Every task, lease and node, from the deployment's events."""
+    async with await connect([network.rpc], deployment.load(path=network.deployment)) as connection:
+        return (await replay(connection))[0]
+
+
 def audit(demo: Demo, onlooker: Member) -> bool:
     """Audits both tasks from RPC and blobs alone, and shows the first; whether every token is accounted for."""
     command = [sys.executable, "-m", "orebit.cli.main", "task", "serve"]
@@ -208,16 +216,16 @@ def report(demo: Demo, started: float) -> dict[str, Any]:
     with ThreadPoolExecutor() as pool:
         accuracy = pool.submit(measure_accuracy, demo)
         onlooker = network.add_member("onlooker")
-        books = [pool.submit(network.orebit, onlooker, what, "--json") for what in ("tasks", "nodes")]
-        books.append(pool.submit(network.orebit, demo.requester, "task", "list", "--json"))
+        jobs = pool.submit(network.orebit, demo.requester, "task", "list", "--json")
+        books = asyncio.run(read_books(network))
         conserved = audit(demo, onlooker)
-    tasks, nodes, jobs = (json.loads(book.result()) for book in books)
-    shards = sum(task["final"] for task in tasks)
+    final = [lease for lease in books.leases.values() if lease.outcome is Outcome.FINAL and not lease.replica]
+    shards = sum(lease.grains * books.batches[lease.batch].size for lease in final)
     found = {
         "accuracy": round(accuracy.result(), 4),
-        "rounds": jobs[0]["rounds"],
+        "rounds": json.loads(jobs.result())[0]["rounds"],
         "shards_paid": shards,
-        "replicated": sum(node["replicas"] for node in nodes),
+        "replicated": sum(node.replicas for node in books.nodes.values()),
         "restarted": demo.restarted,
         "gas_per_shard": round(measure_gas(network) / shards),
         "seconds": round(time.monotonic() - started, 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,7 +16,10 @@ from orebit.strategy.board import Stage
 from orebit.strategy.onlooking import BatchPicture, JobPicture
 from orebit.strategy.progress import Progress, RoundProgress
 from orebit.strategy.quantities import format_duration
-from orebit.strategy.submission import Offer
+
+if TYPE_CHECKING:
+    # torch takes seconds, which a view need not wait for
+    from orebit.strategy.submission import Offer
 
 MARKS = {
     None: ("·", "dim"),

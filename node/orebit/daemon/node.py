@@ -85,7 +85,6 @@ class Node:
         self._parts = parts
         self._stopping = asyncio.Event()
         self._info: NodeInfo | None = None
-        self._balance = 0
         self._block = 0
         self._pause = parts.config.poll_seconds
         self._told_no_stake = False
@@ -179,8 +178,7 @@ class Node:
         room = await self._room()
         parts.scout.room = room
         if room is not None and self._info is not None and not self._stopping.is_set():
-            total = await parts.registry.total_stake()
-            acts += await parts.taking.acts(clock, room, self._info, total)
+            acts += await parts.taking.acts(clock, room, self._info)
         sent = await parts.dispatch.send(acts) if acts else []
         for act in sent:
             if act.kind == "reveal":
@@ -206,7 +204,6 @@ class Node:
         """What may be taken on, None when nothing may."""
         parts = self._parts
         self._info = info = await parts.registry.node_of(parts.node)
-        self._balance = await parts.view.market.balance_of(parts.node)
         journal = parts.journal
         if self._stopping.is_set() or journal.draining or journal.halted or parts.obligations.contested:
             return None
@@ -264,7 +261,7 @@ class Node:
             leases_closed=closed_counts(journal),
             stake=info.stake if info else None,
             locked=info.locked if info else None,
-            balance=self._balance,
+            balance=parts.settlement.balance,
             block=self._block,
             halted=journal.halted,
             draining=journal.draining,
@@ -397,7 +394,7 @@ def _build(
         obligations=obligations,
         settlement=Settlement(config, journal, view, node),
         scout=scout,
-        taking=Taking(journal, market, scout, node),
+        taking=Taking(journal, market, registry, scout, node),
         dispatch=Dispatch(connection, market, sender, journal),
         witness=witness,
         court=office,

@@ -23,6 +23,8 @@ class Settlement:
         self._market: Market = view.market
         self._node = node
         self._next_look = 0.0
+        self.balance = 0
+        """Wei of earnings that the market held when it was last asked."""
 
     async def acts(self, clock: Clock) -> list[Act]:
         """Expiries and resolutions of strangers' leases, looked for every few seconds, and a withdrawal."""
@@ -51,7 +53,7 @@ class Settlement:
         return acts
 
     async def _withdrawal(self) -> list[Act]:
-        balance = await self._market.balance_of(self._node)
-        if balance == 0 or balance <= self._config.withdraw_above:
+        self.balance = await self._market.balance_of(self._node)
+        if self.balance == 0 or self.balance <= self._config.withdraw_above:
             return []
         return [Act("withdraw", (), self._market.encode_withdraw(self._node))]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orebit.chain import commitments
 from orebit.chain.market import Market
+from orebit.chain.registry import Registry
 from orebit.chain.types import LeaseId, NodeInfo
 from orebit.daemon.acts import Act
 from orebit.daemon.decision import Clock
@@ -18,17 +19,19 @@ from orebit.daemon.scout import Chance, Scout
 class Taking:
     """Spends a cycle's room on chances, then on offers."""
 
-    def __init__(self, journal: Journal, market: Market, scout: Scout, node: int) -> None:
+    def __init__(self, journal: Journal, market: Market, registry: Registry, scout: Scout, node: int) -> None:
         self._journal = journal
         self._market = market
+        self._registry = registry
         self._scout = scout
         self._node = node
 
-    async def acts(self, clock: Clock, room: Room, info: NodeInfo, total_stake: int) -> list[Act]:
+    async def acts(self, clock: Clock, room: Room, info: NodeInfo) -> list[Act]:
         """Takes that win now and leases whose grains are still free, as far as slots and stake last."""
         if not self._scout.chances and not self._scout.offers:
             return []
         slots = await self._open(room.slots)
+        total_stake = await self._registry.total_stake() if self._scout.chances else 0
         left = room.stake
         acts: list[Act] = []
         intents: list[Intent] = []
