@@ -7,6 +7,7 @@ import {Court, CourtStorage} from "./CourtStorage.sol";
 import {Games} from "./Games.sol";
 import {Schedule} from "./Schedule.sol";
 import {Sources} from "./Sources.sol";
+import {States} from "./States.sol";
 import {Verdicts} from "./Verdicts.sol";
 import {Words} from "./Words.sol";
 
@@ -26,10 +27,10 @@ library Element {
         Games.begin(s, id, game);
         Games.requirePhase(id, game, Phase.Leaf);
         if (game.turn != Side.Challenger) revert IDisputeCourt.WrongPhase(id, game.phase);
-        Game memory next = game;
+        Game memory next = States.load(game);
         next.value.y = _named(game, next, naming);
         next.phase = Phase.Element;
-        Games.finish(s, id, next, Schedule.CHOICE, "");
+        Games.finish(s, id, next, Schedule.CHOICE, Games.nothing(), Games.nothing());
     }
 
     function partials(
@@ -41,7 +42,7 @@ library Element {
     ) external {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
-        Game memory next = game;
+        Game memory next = States.load(game);
         uint256 left = gasleft();
         _claim(s, id, game, next, naming, descriptor);
         Value memory value = next.value;
@@ -55,14 +56,14 @@ library Element {
         ++value.rounds;
         (value.stride, value.posted) = (uint16(PARTIAL), Words.segmented(results, PARTIAL));
         next.phase = Phase.Partials;
-        Games.finish(s, id, next, units, results);
+        Games.finish(s, id, next, units, results, Games.nothing());
     }
 
     function pickPartial(bytes32 id, Game calldata game, uint256 index, Segment calldata segment) external {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
         Games.requirePhase(id, game, Phase.Partials);
-        Game memory next = game;
+        Game memory next = States.load(game);
         Value memory value = next.value;
         uint256 positions = value.to - value.from;
         uint256 count = positions < PARTIALS ? positions : PARTIALS;
@@ -74,7 +75,7 @@ library Element {
         value.from = uint64(from + (index * positions) / count);
         value.to = uint64(from + ((index + 1) * positions) / count);
         next.phase = Phase.Element;
-        Games.finish(s, id, next, Schedule.CHOICE, "");
+        Games.finish(s, id, next, Schedule.CHOICE, Games.nothing(), Games.nothing());
     }
 
     function justify(
@@ -87,7 +88,7 @@ library Element {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
         if (reads.length > MAX_READS) revert IDisputeCourt.WrongLength(reads.length, MAX_READS);
-        Game memory next = game;
+        Game memory next = States.load(game);
         uint256 left = gasleft();
         _claim(s, id, game, next, naming, descriptor);
         Value memory value = next.value;
@@ -96,7 +97,7 @@ library Element {
         value.stride = uint16(reads.length / (value.to - value.from));
         value.posted = Words.segmented(reads, value.stride);
         next.phase = Phase.Reads;
-        Games.finish(s, id, next, units, reads);
+        Games.finish(s, id, next, units, reads, Games.nothing());
     }
 
     function refute(

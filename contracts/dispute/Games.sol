@@ -51,10 +51,17 @@ library Games {
     }
 
     /// @dev Passes the turn. A defender's move is paid out of the bond, a challenger's is noted. @param units Gas of
-    /// the move without what it posts.
-    function finish(CourtStorage storage s, bytes32 id, Game memory next, uint256 units, bytes memory posted) internal {
+    /// the move without what it posts, in two parts.
+    function finish(
+        CourtStorage storage s,
+        bytes32 id,
+        Game memory next,
+        uint256 units,
+        bytes calldata posted,
+        bytes calldata rest
+    ) internal {
         GameBook storage book = s.games[id];
-        uint96 amount = Schedule.price(s, units + Schedule.WORD * ((posted.length + 31) / 32));
+        uint96 amount = Schedule.price(s, units + Schedule.WORD * ((posted.length + rest.length + 31) / 32));
         bool defended = next.turn == Side.Defender;
         if (defended) {
             uint96 bond = book.bond;
@@ -63,7 +70,7 @@ library Games {
         }
         next.costs += amount;
         next.turn = defended ? Side.Challenger : Side.Defender;
-        save(s, id, next, posted);
+        save(s, id, next, posted, rest);
         if (defended) {
             emit IDisputeCourt.Refunded(id, msg.sender, amount);
             Payments.pay(s, msg.sender, amount);
@@ -71,11 +78,22 @@ library Games {
     }
 
     /// @dev Writes the state and its clock, and tells everybody.
-    function save(CourtStorage storage s, bytes32 id, Game memory next, bytes memory posted) internal {
+    function save(
+        CourtStorage storage s,
+        bytes32 id,
+        Game memory next,
+        bytes calldata posted,
+        bytes calldata rest
+    ) internal {
         GameBook storage book = s.games[id];
         uint40 deadline = _deadline(s, next);
         (book.deadline, book.blockNumber) = (deadline, uint40(block.number));
-        book.state = States.announce(id, next, deadline, posted);
+        book.state = States.announce(id, next, deadline, posted, rest);
+    }
+
+    /// @dev What a move posts that posts nothing, and of one part the other.
+    function nothing() internal pure returns (bytes calldata) {
+        return msg.data[:0];
     }
 
     function push(Posting[] memory stack, Posting memory posting) internal pure returns (Posting[] memory longer) {

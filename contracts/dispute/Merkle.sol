@@ -9,10 +9,18 @@ import {IDisputeCourt} from "../interfaces/IDisputeCourt.sol";
 /// empty subtree of any height 32 zero bytes.
 library Merkle {
     uint256 internal constant LEAF = 1024;
+    /// @dev That one posting takes at most.
+    uint256 internal constant LEVELS = 7;
 
     /// @dev Levels between `count` entries and their root.
     function height(uint256 count) internal pure returns (uint256) {
         return count < 2 ? 0 : Math.log2(count - 1) + 1;
+    }
+
+    /// @dev How many levels the next posting takes of so many: as even a share as whole levels allow, of as few postings
+    /// as take at most `most` each, since a posting's cost doubles with each level.
+    function share(uint256 levels, uint256 most) internal pure returns (uint256) {
+        return levels == 0 ? 0 : Math.ceilDiv(levels, Math.ceilDiv(levels, most));
     }
 
     /// @dev How many nodes a tree of `count` entries has on a level.
@@ -29,23 +37,36 @@ library Merkle {
     function root(bytes32[] calldata entries, uint256 depth) internal view returns (bytes32 node) {
         uint256 count = entries.length;
         if (count == 0) return 0;
-        _requireNonZero(entries);
+        uint256 zero;
         assembly ("memory-safe") {
             let base := add(mload(0x40), 32)
             calldatacopy(base, entries.offset, shl(5, count))
+            let end := add(base, shl(5, count))
+            // Four are looked at at once; behind the last ones stands something.
+            mstore(end, 1)
+            mstore(add(end, 32), 1)
+            mstore(add(end, 64), 1)
+            for { let at := base } lt(at, end) { at := add(at, 128) } {
+                let first := or(iszero(mload(at)), iszero(mload(add(at, 32))))
+                let second := or(iszero(mload(add(at, 64))), iszero(mload(add(at, 96))))
+                zero := or(zero, or(first, second))
+            }
+            let done := 1
             for {} depth { depth := sub(depth, 1) } {
                 if and(count, 1) { mstore(add(base, shl(5, count)), 0) }
                 count := shr(1, add(count, 1))
-                let end := add(base, shl(5, count))
+                end := add(base, shl(5, count))
                 let tag := sub(base, 1)
                 for { let to := base } lt(to, end) { to := add(to, 32) } {
                     mstore8(tag, 1)
-                    if iszero(staticcall(gas(), 2, tag, 65, to, 32)) { revert(0, 0) }
+                    done := and(done, staticcall(gas(), 2, tag, 65, to, 32))
                     tag := add(tag, 64)
                 }
             }
+            if iszero(done) { revert(0, 0) }
             node := mload(base)
         }
+        if (zero != 0) _revertZero(entries);
     }
 
     /// @dev The node above `entry`, at `index` among the 2^path.length entries below it.
@@ -80,15 +101,10 @@ library Merkle {
         return fold(entry, index, path);
     }
 
-    function _requireNonZero(bytes32[] calldata entries) private pure {
+    function _revertZero(bytes32[] calldata entries) private pure {
         uint256 i;
-        uint256 count = entries.length;
-        assembly ("memory-safe") {
-            for {} lt(i, count) { i := add(i, 1) } {
-                if iszero(calldataload(add(entries.offset, shl(5, i)))) { break }
-            }
-        }
-        if (i != count) revert IDisputeCourt.ZeroEntry(i);
+        while (entries[i] != 0) ++i;
+        revert IDisputeCourt.ZeroEntry(i);
     }
 
     function requireLength(uint256 given, uint256 expected) internal pure {

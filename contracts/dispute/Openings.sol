@@ -122,7 +122,7 @@ library Openings {
         ++s.leases[lease].conviction.games;
         ++s.nodes[lease.node()].games;
         emit IDisputeCourt.Opened(id, lease, game.challenger, uint96(bond), order);
-        Games.save(s, id, game, "");
+        Games.save(s, id, game, Games.nothing(), Games.nothing());
         Payments.credit(s, msg.sender, msg.value - bond);
         s.market.gameOpened(lease);
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {Game, IDisputeCourt, Phase, Pick, Posting, Side} from "../interfaces/IDisputeCourt.sol";
 import {ProgramHeader} from "../interfaces/IProgramValidity.sol";
 import {Games} from "./Games.sol";
@@ -9,7 +11,8 @@ import {Roots} from "./Roots.sol";
 
 /// @notice Which entry of the opponent's last posting is disputed, and what lies left of it.
 library Picks {
-    uint256 private constant STATES = 32;
+    /// @dev Of a section, at most 32 states.
+    uint256 private constant LEVELS = 5;
 
     /// @dev Leaves of a tensor of that many bytes.
     function leaves(uint256 size) internal pure returns (uint256) {
@@ -40,6 +43,11 @@ library Picks {
 
     /* STATES */
 
+    /// @dev How many states of a section of so many steps are posted: as of a tree with the steps as leaves.
+    function states(uint256 steps) internal pure returns (uint256) {
+        return Math.min(steps, 1 << Merkle.share(Merkle.height(steps), LEVELS));
+    }
+
     /// @dev Whether a state is picked now, of a checkpoint or within a section.
     function isState(Game calldata game) internal pure returns (bool) {
         Phase phase = game.phase;
@@ -64,7 +72,7 @@ library Picks {
     function _section(Game calldata game, Game memory next, Pick calldata pick) private view {
         uint256 i = pick.index;
         uint256 steps = game.lastStep - game.firstStep;
-        uint256 count = steps < STATES ? steps : STATES;
+        uint256 count = states(steps);
         requireIn(game.last, count, i, pick);
         if (i != 0) openBelow(game.last, pick.before, i - 1, pick.beforePath);
         next.firstStep = uint40(game.firstStep + (i * steps) / count);

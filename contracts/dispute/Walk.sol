@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {Game, IDisputeCourt, NodeOpening, Phase, Pick, Posting, Side} from "../interfaces/IDisputeCourt.sol";
 import {Output} from "../interfaces/INodeEvaluator.sol";
 import {LeaseInfo} from "../interfaces/ITaskMarket.sol";
@@ -12,22 +14,21 @@ import {Merkle} from "./Merkle.sol";
 import {Picks} from "./Picks.sol";
 import {Roots} from "./Roots.sol";
 import {Schedule} from "./Schedule.sol";
+import {States} from "./States.sol";
 import {Words} from "./Words.sol";
 
 /// @notice The walk from a lease's root to one leaf. Linked.
 library Walk {
-    uint256 private constant LEVELS = 7;
     /// @dev Of a trace's state half, so that both halves fit one move.
     uint256 private constant STATE_LEVELS = 5;
-    uint256 private constant STATES = 32;
 
     function answer(bytes32 id, Game calldata game, bytes32[] calldata path, bytes32[] calldata entries) external {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
         Games.requirePhase(id, game, Phase.Result);
-        Game memory next = game;
+        Game memory next = States.load(game);
         uint256 count = Roots.checkpoints(game.steps, game.interval);
-        next.last = _top(entries, count, LEVELS);
+        next.last = _top(entries, count, Merkle.LEVELS);
         bytes32 checkpoints = Roots.list(Roots.CHECKPOINTS, count, next.last.root);
         LeaseInfo memory info = s.market.leaseOf(game.lease);
         Leases.requireResult(s, info, Roots.result(game.shard, checkpoints), game.position, path);
@@ -38,7 +39,7 @@ library Walk {
     function descend(bytes32 id, Game calldata game, Pick calldata pick, bytes32[] calldata entries) external {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
-        Game memory next = game;
+        Game memory next = States.load(game);
         if (Picks.isState(game)) _states(game, next, pick, entries);
         else _below(id, game, next, pick, entries);
         _finish(s, id, next, Schedule.DESCENT, entries);
@@ -56,14 +57,14 @@ library Walk {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
         if (!Picks.isState(game)) revert IDisputeCourt.WrongPhase(id, game.phase);
-        Game memory next = game;
+        Game memory next = States.load(game);
         bytes32 claim = Picks.state(game, next, pick);
         if (next.lastStep - next.firstStep != 1) revert IDisputeCourt.WrongSection(next.firstStep, next.lastStep);
         Merkle.requireEqual(Roots.program(header, nodes), game.program);
         (next.header, next.program) = (header, nodes);
         ProgramHeader memory counts = Roots.counts(header);
         uint256 others = counts.nodes - counts.newState;
-        Posting memory half = _top(nodeHalf, others, LEVELS);
+        Posting memory half = _top(nodeHalf, others, Merkle.LEVELS);
         next.stack = new Posting[](0);
         if (others != 0) next.stack = Games.push(next.stack, half);
         next.last = _top(stateHalf, counts.newState, STATE_LEVELS);
@@ -71,7 +72,7 @@ library Walk {
         if (root == claim) revert IDisputeCourt.SameClaim(claim);
         if (game.turn == Side.Challenger && game.phase != Phase.States) next.entry = root;
         next.phase = Phase.Trace;
-        Games.finish(s, id, next, Schedule.DESCENT, abi.encodePacked(nodeHalf, stateHalf));
+        Games.finish(s, id, next, Schedule.DESCENT, _bytes(nodeHalf), _bytes(stateHalf));
     }
 
     function tensor(
@@ -83,13 +84,13 @@ library Walk {
     ) external {
         CourtStorage storage s = Court.stored();
         Games.begin(s, id, game);
-        Game memory next = game;
+        Game memory next = States.load(game);
         uint256 number = Picks.tensor(id, game, next, pick);
         Output memory output = _openNode(s, game, next, number, node);
         bytes32 raw = _bytesOrTop(next, posting);
         bytes32 root = sha256(abi.encodePacked(output.prefix, raw));
         if (root == pick.entry) revert IDisputeCourt.SameClaim(root);
-        Games.finish(s, id, next, Schedule.TENSOR, posting);
+        Games.finish(s, id, next, Schedule.TENSOR, posting, Games.nothing());
     }
 
     function leaf(bytes32 id, Game calldata game, Pick calldata pick, bytes calldata data) external {
@@ -97,12 +98,12 @@ library Walk {
         Games.begin(s, id, game);
         Games.requirePhase(id, game, Phase.Tensor);
         if (game.last.level != 0) revert IDisputeCourt.WrongPhase(id, game.phase);
-        Game memory next = game;
+        Game memory next = States.load(game);
         Picks.requireIn(game.last, Picks.leaves(game.tensor.size), pick.index, pick);
         _leaf(next, pick.index, data);
         bytes32 hash = Merkle.leafHash(data);
         if (hash == pick.entry) revert IDisputeCourt.SameClaim(hash);
-        Games.finish(s, id, next, Schedule.LEAF, data);
+        Games.finish(s, id, next, Schedule.LEAF, data, Games.nothing());
     }
 
     /* POSTINGS */
@@ -115,8 +116,8 @@ library Walk {
         bytes32 claim = Picks.state(game, next, pick);
         uint256 steps = next.lastStep - next.firstStep;
         if (steps < 2) revert IDisputeCourt.WrongSection(next.firstStep, next.lastStep);
-        uint256 count = steps < STATES ? steps : STATES;
-        next.last = _top(entries, count, LEVELS);
+        uint256 count = Picks.states(steps);
+        next.last = _top(entries, count, Merkle.LEVELS);
         bytes32 end = entries[count - 1];
         if (end == claim) revert IDisputeCourt.SameClaim(claim);
         if (game.turn == Side.Challenger && game.phase != Phase.States) next.entry = end;
@@ -131,7 +132,7 @@ library Walk {
     {
         (Posting memory parent, uint256 count, uint256 index) = Picks.hash(id, game, next, pick);
         if (parent.level == 0) revert IDisputeCourt.WrongPhase(id, game.phase);
-        uint256 depth = parent.level < LEVELS ? parent.level : LEVELS;
+        uint256 depth = Merkle.share(parent.level, Merkle.LEVELS);
         uint256 level = parent.level - depth;
         uint256 first = index << depth;
         uint256 inside = Merkle.width(count, level) - first;
@@ -141,10 +142,10 @@ library Walk {
         next.last = Posting(root, uint64(first), uint8(level), uint8(depth));
     }
 
-    /// @dev The top of a tree, at most `levels` below its root.
-    function _top(bytes32[] calldata entries, uint256 count, uint256 levels) private view returns (Posting memory) {
+    /// @dev The top of a tree, at most `most` levels below its root.
+    function _top(bytes32[] calldata entries, uint256 count, uint256 most) private view returns (Posting memory) {
         uint256 height = Merkle.height(count);
-        uint256 depth = height < levels ? height : levels;
+        uint256 depth = Math.min(Merkle.share(height, Merkle.LEVELS), most);
         _requireCount(entries.length, Merkle.width(count, height - depth));
         return Posting(Merkle.root(entries, depth), 0, uint8(height - depth), uint8(depth));
     }
@@ -182,7 +183,7 @@ library Walk {
             entries.offset := posting.offset
             entries.length := shr(5, posting.length)
         }
-        next.last = _top(entries, leaves, LEVELS);
+        next.last = _top(entries, leaves, Merkle.LEVELS);
         _requireLength(posting.length, entries.length * 32);
         next.phase = Phase.Tensor;
         return next.last.root;
@@ -199,7 +200,14 @@ library Walk {
     function _finish(CourtStorage storage s, bytes32 id, Game memory next, uint256 units, bytes32[] calldata entries)
         private
     {
-        Games.finish(s, id, next, units, abi.encodePacked(entries));
+        Games.finish(s, id, next, units, _bytes(entries), Games.nothing());
+    }
+
+    function _bytes(bytes32[] calldata entries) private pure returns (bytes calldata data) {
+        assembly ("memory-safe") {
+            data.offset := entries.offset
+            data.length := shl(5, entries.length)
+        }
     }
 
     function _requireCount(uint256 given, uint256 expected) private pure {

@@ -444,7 +444,7 @@ interface IDisputeCourt is IArbiter {
     /* THE WALK */
 
     /// @notice The defender's checkpoints. `Result` -> `Checkpoints`. @param path From its result hash up to the
-    /// lease's root. @param entries The top of their tree: min(7, height) levels below its raw root, which must
+    /// lease's root. @param entries The top of their tree: share(height) levels below its raw root (docs/court.md, 2), which must
     /// finalise to what the result hash binds.
     function answer(
         bytes32 id,
@@ -453,15 +453,15 @@ interface IDisputeCourt is IArbiter {
         bytes32[] calldata entries
     ) external;
 
-    /// @notice Posts min(7, level) levels below a picked hash, or the states of a picked section of n > 1 steps:
-    /// min(n, 32), after its steps floor(jn/m), j = 1..m.
+    /// @notice Posts share(level) levels below a picked hash, or the states of a picked section of n > 1 steps: m, at
+    /// most 32, after its steps floor(jn/m), j = 1..m (docs/court.md, 2).
     /// `Checkpoints`, `Nodes`, `NewState`, `Tensor`, `Trace` (a hash above the lowest level), `Picked`, `States`.
     function descend(bytes32 id, Game calldata game, Pick calldata pick, bytes32[] calldata entries) external;
 
     /// @notice Posts the one step of a picked section. `Picked`, `Checkpoints`, `States` -> `Trace`.
     /// @param header The program's. @param nodes Raw root over the program's node leaves. @param nodeHalf The roots
-    /// of the nodes' outputs but inputs' and new state's, min(7, height) levels below their tree's root.
-    /// @param stateHalf The new state's, min(5, height) levels below its root.
+    /// of the nodes' outputs but inputs' and new state's, share(height) levels below their tree's root.
+    /// @param stateHalf The new state's, min(5, share(height)) levels below its root.
     function trace(
         bytes32 id,
         Game calldata game,
@@ -472,7 +472,7 @@ interface IDisputeCourt is IArbiter {
         bytes32[] calldata stateHalf
     ) external;
 
-    /// @notice Posts below the root of a picked tensor: min(7, height) levels below its raw root, one hash after the
+    /// @notice Posts below the root of a picked tensor: share(height) levels below its raw root, one hash after the
     /// other; or the bytes of a tensor of one leaf. `Trace`, `Nodes`, `NewState` -> `Tensor` or `Leaf`.
     function tensor(
         bytes32 id,

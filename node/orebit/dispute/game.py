@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any
 
-from orebit.commitment.merkle import EMPTY, width
+from orebit.commitment.merkle import EMPTY, height, width
 from orebit.errors import ProgramError
 from orebit.program.graph import HEADER_BYTES, Header
 
-SECTION_STATES = 32
+SECTION_DEPTH = 5
+SECTION_STATES = 1 << SECTION_DEPTH
 POSTING_DEPTH = 7
 STATE_HALF_DEPTH = 5
 
@@ -160,10 +161,17 @@ class GameState:
         return Header.decode(self.header)
 
 
+def share(levels: int, most: int = POSTING_DEPTH) -> int:
+    """How many levels the next posting takes of so many: as even a share as whole levels allow, of as few postings as
+    take at most `most` each, since a posting's cost doubles with each level."""
+    return -(-levels // -(-levels // most)) if levels else 0
+
+
 def section_steps(first: int, last: int) -> list[int]:
-    """After which steps the states of a section are posted: min(n, 32) of them, the last after its last step."""
+    """After which steps the states of a section are posted, the last after its last step: as many as of a tree with the
+    steps as leaves, 32 at most."""
     n = last - first
-    m = min(n, SECTION_STATES)
+    m = min(n, 1 << share(height(n), SECTION_DEPTH))
     return [first + j * n // m for j in range(1, m + 1)]
 
 

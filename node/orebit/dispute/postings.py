@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from orebit.commitment import merkle
 from orebit.commitment.merkle import EMPTY, HASH_SIZE, Levels
-from orebit.dispute.game import POSTING_DEPTH, Posting
+from orebit.dispute.game import POSTING_DEPTH, Posting, share
 from orebit.dispute.moves import Hashes
 from orebit.errors import CommitmentError, IllegalMove
 
 
 def top_depth(count: int, most: int = POSTING_DEPTH) -> int:
     """How many levels below its root a tree of `count` entries is posted first."""
-    return min(most, merkle.height(count))
+    return min(most, share(merkle.height(count)))
 
 
 def top(count: int, most: int = POSTING_DEPTH) -> Posting:
@@ -24,7 +24,7 @@ def top(count: int, most: int = POSTING_DEPTH) -> Posting:
 
 def below(posting: Posting, index: int) -> Posting:
     """The place of the posting below entry `index` of another, which stands above the lowest level."""
-    depth = min(POSTING_DEPTH, posting.level)
+    depth = share(posting.level)
     return Posting(first=index << depth, level=posting.level - depth, depth=depth)
 
 
