@@ -17,7 +17,6 @@ import {
     Demand,
     DemandBook,
     Evidence,
-    Game,
     GameBook,
     IDisputeCourt,
     Interval,
@@ -80,19 +79,19 @@ contract DisputeCourt is IDisputeCourt {
     /* THE WALK */
 
     /// @inheritdoc IDisputeCourt
-    function answer(bytes32, Game calldata, bytes32[] calldata, bytes32[] calldata) external {
+    function answer(bytes32, bytes calldata, bytes32[] calldata, bytes32[] calldata) external {
         _pass(address(Walk), Walk.answer.selector);
     }
 
     /// @inheritdoc IDisputeCourt
-    function descend(bytes32, Game calldata, Pick calldata, bytes32[] calldata) external {
+    function descend(bytes32, bytes calldata, Pick calldata, bytes32[] calldata) external {
         _pass(address(Walk), Walk.descend.selector);
     }
 
     /// @inheritdoc IDisputeCourt
     function trace(
         bytes32,
-        Game calldata,
+        bytes calldata,
         Pick calldata,
         bytes24,
         bytes32,
@@ -103,41 +102,41 @@ contract DisputeCourt is IDisputeCourt {
     }
 
     /// @inheritdoc IDisputeCourt
-    function tensor(bytes32, Game calldata, Pick calldata, NodeOpening calldata, bytes calldata) external {
+    function tensor(bytes32, bytes calldata, Pick calldata, NodeOpening calldata, bytes calldata) external {
         _pass(address(Walk), Walk.tensor.selector);
     }
 
     /// @inheritdoc IDisputeCourt
-    function leaf(bytes32, Game calldata, Pick calldata, bytes calldata) external {
+    function leaf(bytes32, bytes calldata, Pick calldata, bytes calldata) external {
         _pass(address(Walk), Walk.leaf.selector);
     }
 
     /* THE ELEMENT */
 
     /// @inheritdoc IDisputeCourt
-    function name(bytes32, Game calldata, Naming calldata) external {
+    function name(bytes32, bytes calldata, Naming calldata) external {
         _pass(address(Element), Element.name.selector);
     }
 
     /// @inheritdoc IDisputeCourt
-    function partials(bytes32, Game calldata, Naming calldata, bytes calldata, bytes calldata) external {
+    function partials(bytes32, bytes calldata, Naming calldata, bytes calldata, bytes calldata) external {
         _pass(address(Element), Element.partials.selector);
     }
 
     /// @inheritdoc IDisputeCourt
-    function pickPartial(bytes32, Game calldata, uint256, Segment calldata) external {
+    function pickPartial(bytes32, bytes calldata, uint256, Segment calldata) external {
         _pass(address(Element), Element.pickPartial.selector);
     }
 
     /// @inheritdoc IDisputeCourt
-    function justify(bytes32, Game calldata, Naming calldata, bytes calldata, bytes calldata) external {
+    function justify(bytes32, bytes calldata, Naming calldata, bytes calldata, bytes calldata) external {
         _pass(address(Element), Element.justify.selector);
     }
 
     /// @inheritdoc IDisputeCourt
     function refute(
         bytes32,
-        Game calldata,
+        bytes calldata,
         bytes calldata,
         bytes calldata,
         uint256,
@@ -151,19 +150,19 @@ contract DisputeCourt is IDisputeCourt {
     /* OTHER ENDS */
 
     /// @inheritdoc IDisputeCourt
-    function invalid(bytes32, Game calldata, Evidence calldata) external {
+    function invalid(bytes32, bytes calldata, Evidence calldata) external {
         _pass(address(Defences), Defences.invalid.selector);
     }
 
     /// @inheritdoc IDisputeCourt
-    function timeout(bytes32, Game calldata) external {
+    function timeout(bytes32, bytes calldata) external {
         _pass(address(Defences), Defences.timeout.selector);
     }
 
     /* AFTER A CONVICTION */
 
     /// @inheritdoc IDisputeCourt
-    function claim(bytes32, Game calldata, bytes32[] calldata, bytes32) external {
+    function claim(bytes32, bytes calldata, bytes32[] calldata, bytes32) external {
         _pass(address(Claims), Claims.claim.selector);
     }
 
@@ -173,7 +172,7 @@ contract DisputeCourt is IDisputeCourt {
     }
 
     /// @inheritdoc IDisputeCourt
-    function returnBond(bytes32, Game calldata) external {
+    function returnBond(bytes32, bytes calldata) external {
         _pass(address(Claims), Claims.returnBond.selector);
     }
 

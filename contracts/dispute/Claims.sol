@@ -18,9 +18,10 @@ import {Roots} from "./Roots.sol";
 library Claims {
     using SafeERC20 for TokenAI;
 
-    function claim(bytes32 id, Game calldata game, bytes32[] calldata path, bytes32 hint) external {
+    function claim(bytes32 id, bytes calldata state, bytes32[] calldata path, bytes32 hint) external {
         CourtStorage storage s = Court.stored();
-        GameBook storage book = Games.known(s, id, game);
+        Game memory game = Games.known(s, id, state)[0];
+        GameBook storage book = s.games[id];
         LeaseBook storage lease = s.leases[game.lease];
         Conviction memory conviction = lease.conviction;
         if (conviction.time == 0) revert IDisputeCourt.NotConvicted(game.lease);
@@ -68,9 +69,10 @@ library Claims {
         }
     }
 
-    function returnBond(bytes32 id, Game calldata game) external {
+    function returnBond(bytes32 id, bytes calldata state) external {
         CourtStorage storage s = Court.stored();
-        GameBook storage book = Games.known(s, id, game);
+        Game memory game = Games.known(s, id, state)[0];
+        GameBook storage book = s.games[id];
         if (s.leases[game.lease].conviction.time == 0) revert IDisputeCourt.NotConvicted(game.lease);
         uint96 bond = book.bond;
         if (bond == 0) revert IDisputeCourt.NothingToWithdraw(game.challenger);
@@ -98,7 +100,7 @@ library Claims {
         else s.claims[hint].next = id;
     }
 
-    function _noteFirst(CourtStorage storage s, bytes32 id, Game calldata game, uint40 order) private {
+    function _noteFirst(CourtStorage storage s, bytes32 id, Game memory game, uint40 order) private {
         bytes32 key = keccak256(abi.encode(game.lease, game.own));
         bytes32 known = s.firstWith[key];
         if (known == 0 || s.claims[known].order > order) s.firstWith[key] = id;
@@ -120,7 +122,7 @@ library Claims {
     }
 
     /// @dev Whoever had let its clock run out blocks nobody.
-    function _wasLate(Game calldata game, GameBook storage book, Conviction memory conviction)
+    function _wasLate(Game memory game, GameBook storage book, Conviction memory conviction)
         private
         view
         returns (bool)

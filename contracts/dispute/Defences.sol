@@ -17,15 +17,16 @@ library Defences {
     /// @dev The only clause that concerns no node.
     uint8 private constant HEADER_COUNTS = 1;
 
-    function invalid(bytes32 id, Game calldata game, Evidence calldata evidence) external {
+    function invalid(bytes32 id, bytes calldata state, Evidence calldata evidence) external {
         CourtStorage storage s = Court.stored();
-        GameBook storage book = Games.begin(s, id, game);
+        Game memory game = Games.begin(s, id, state)[0];
         if (game.turn != Side.Defender) revert IDisputeCourt.NotYourTurn(id, msg.sender);
         Place memory place = _place(game, evidence);
         _openProducer(s.validity, evidence, place);
         if (!s.validity.violates(evidence.clause, place)) {
             revert IDisputeCourt.NotInvalid(evidence.clause, evidence.node);
         }
+        GameBook storage book = s.games[id];
         uint96 refund = Schedule.price(s, Schedule.INVALIDITY);
         if (refund > book.bond) refund = book.bond;
         book.bond -= refund;
@@ -35,16 +36,17 @@ library Defences {
         Payments.pay(s, msg.sender, refund);
     }
 
-    function timeout(bytes32 id, Game calldata game) external {
+    function timeout(bytes32 id, bytes calldata state) external {
         CourtStorage storage s = Court.stored();
-        GameBook storage book = Games.standing(s, id, game);
+        Game memory game = Games.standing(s, id, state)[0];
+        GameBook storage book = s.games[id];
         if (!Clock.passed(book.deadline, book.blockNumber)) revert IDisputeCourt.NotYet(book.deadline);
         if (game.turn == Side.Challenger) Verdicts.dismiss(s, id, game);
         else Verdicts.convictFor(s, id, game, game.costs);
     }
 
     /// @dev The accused place, opened in the shard's program.
-    function _place(Game calldata game, Evidence calldata evidence) private view returns (Place memory place) {
+    function _place(Game memory game, Evidence calldata evidence) private view returns (Place memory place) {
         bool opened = game.phase >= Phase.Trace;
         bytes32 given = opened ? evidence.nodes : Roots.program(evidence.header, evidence.nodes);
         Merkle.requireEqual(given, game.program);

@@ -7,7 +7,6 @@ import {Court, CourtStorage} from "./CourtStorage.sol";
 import {Games} from "./Games.sol";
 import {Schedule} from "./Schedule.sol";
 import {Sources} from "./Sources.sol";
-import {States} from "./States.sol";
 import {Verdicts} from "./Verdicts.sol";
 import {Words} from "./Words.sol";
 
@@ -22,12 +21,13 @@ library Element {
     uint8 private constant MAP = 1;
     uint8 private constant GATHER = 5;
 
-    function name(bytes32 id, Game calldata game, Naming calldata naming) external {
+    function name(bytes32 id, bytes calldata state, Naming calldata naming) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
         Games.requirePhase(id, game, Phase.Leaf);
         if (game.turn != Side.Challenger) revert IDisputeCourt.WrongPhase(id, game.phase);
-        Game memory next = States.load(game);
+        Game memory next = states[1];
         next.value.y = _named(game, next, naming);
         next.phase = Phase.Element;
         Games.finish(s, id, next, Schedule.CHOICE, Games.nothing(), Games.nothing());
@@ -35,14 +35,15 @@ library Element {
 
     function partials(
         bytes32 id,
-        Game calldata game,
+        bytes calldata state,
         Naming calldata naming,
         bytes calldata descriptor,
         bytes calldata results
     ) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
-        Game memory next = States.load(game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
+        Game memory next = states[1];
         uint256 left = gasleft();
         _claim(s, id, game, next, naming, descriptor);
         Value memory value = next.value;
@@ -59,11 +60,12 @@ library Element {
         Games.finish(s, id, next, units, results, Games.nothing());
     }
 
-    function pickPartial(bytes32 id, Game calldata game, uint256 index, Segment calldata segment) external {
+    function pickPartial(bytes32 id, bytes calldata state, uint256 index, Segment calldata segment) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
         Games.requirePhase(id, game, Phase.Partials);
-        Game memory next = States.load(game);
+        Game memory next = states[1];
         Value memory value = next.value;
         uint256 positions = value.to - value.from;
         uint256 count = positions < PARTIALS ? positions : PARTIALS;
@@ -80,15 +82,16 @@ library Element {
 
     function justify(
         bytes32 id,
-        Game calldata game,
+        bytes calldata state,
         Naming calldata naming,
         bytes calldata descriptor,
         bytes calldata reads
     ) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
         if (reads.length > MAX_READS) revert IDisputeCourt.WrongLength(reads.length, MAX_READS);
-        Game memory next = States.load(game);
+        Game memory next = states[1];
         uint256 left = gasleft();
         _claim(s, id, game, next, naming, descriptor);
         Value memory value = next.value;
@@ -102,7 +105,7 @@ library Element {
 
     function refute(
         bytes32 id,
-        Game calldata game,
+        bytes calldata state,
         bytes calldata descriptor,
         bytes calldata operands,
         uint256 operand,
@@ -111,7 +114,7 @@ library Element {
         Source calldata source
     ) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game memory game = Games.begin(s, id, state)[0];
         Games.requirePhase(id, game, Phase.Reads);
         Read memory read = _posted(s, game, descriptor, operand, position, segment);
         uint256 true_ = read.fill;
@@ -123,13 +126,13 @@ library Element {
     /// @dev The read that was posted for that operand and position, and where its true value is.
     function _posted(
         CourtStorage storage s,
-        Game calldata game,
+        Game memory game,
         bytes calldata descriptor,
         uint256 operand,
         uint256 position,
         Segment calldata segment
     ) private view returns (Read memory) {
-        Value calldata value = game.value;
+        Value memory value = game.value;
         if (position < value.from || position >= value.to) revert IDisputeCourt.OutsideCount(position, value.to);
         if (value.stride == 0) revert IDisputeCourt.OutsideCount(operand, 0);
         _requireDescriptor(s, game, descriptor);
@@ -150,7 +153,7 @@ library Element {
     function _claim(
         CourtStorage storage s,
         bytes32 id,
-        Game calldata game,
+        Game memory game,
         Game memory next,
         Naming calldata naming,
         bytes calldata descriptor
@@ -171,7 +174,7 @@ library Element {
     }
 
     /// @dev Takes the element from the posted leaf. @return The value that the leaf has there.
-    function _named(Game calldata game, Game memory next, Naming calldata naming) private pure returns (uint64) {
+    function _named(Game memory game, Game memory next, Naming calldata naming) private pure returns (uint64) {
         uint256 width = game.tensor.width;
         uint256 offset = naming.element * width;
         uint256 size = game.tensor.size;
@@ -185,7 +188,7 @@ library Element {
         return Words.value(naming.word, offset % WORD, width);
     }
 
-    function _requireDescriptor(CourtStorage storage s, Game calldata game, bytes calldata descriptor) private view {
+    function _requireDescriptor(CourtStorage storage s, Game memory game, bytes calldata descriptor) private view {
         bytes32 hash = s.evaluator.hashOf(descriptor);
         if (hash != game.tensor.descriptor) revert IDisputeCourt.WrongOpening(game.tensor.descriptor, hash);
     }

@@ -11,13 +11,15 @@ import {States} from "./States.sol";
 /// @notice A move's beginning and end, whatever it does between: whose turn it is, what it is paid, when the next is
 /// due.
 library Games {
-    /// @dev The state that the move answers, for the mover in time.
-    function begin(CourtStorage storage s, bytes32 id, Game calldata game)
+    /// @dev The state that the move answers, and a copy for the next one; for the mover in time.
+    function begin(CourtStorage storage s, bytes32 id, bytes calldata state)
         internal
         view
-        returns (GameBook storage book)
+        returns (Game[] memory states)
     {
-        book = standing(s, id, game);
+        states = standing(s, id, state);
+        Game memory game = states[0];
+        GameBook storage book = s.games[id];
         if (Clock.passed(book.deadline, book.blockNumber)) revert IDisputeCourt.TooLate(book.deadline);
         bool mine = game.turn == Side.Challenger
             ? msg.sender == game.challenger
@@ -26,27 +28,29 @@ library Games {
     }
 
     /// @dev Requires that the game is open and stands so.
-    function standing(CourtStorage storage s, bytes32 id, Game calldata game)
+    function standing(CourtStorage storage s, bytes32 id, bytes calldata state)
         internal
         view
-        returns (GameBook storage book)
+        returns (Game[] memory states)
     {
-        book = known(s, id, game);
+        states = known(s, id, state);
+        Game memory game = states[0];
         if (s.leases[game.lease].conviction.time != 0) revert IDisputeCourt.AlreadyConvicted(game.lease);
     }
 
     /// @dev Requires that the game stands, or stood at its lease's conviction, so.
-    function known(CourtStorage storage s, bytes32 id, Game calldata game)
+    function known(CourtStorage storage s, bytes32 id, bytes calldata state)
         internal
         view
-        returns (GameBook storage book)
+        returns (Game[] memory)
     {
-        book = s.games[id];
-        bytes32 given = States.hash(game);
-        if (given != book.state) revert IDisputeCourt.WrongGame(id, book.state, given);
+        bytes32 expected = s.games[id].state;
+        bytes32 given = keccak256(state);
+        if (given != expected) revert IDisputeCourt.WrongGame(id, expected, given);
+        return States.unpack(state);
     }
 
-    function requirePhase(bytes32 id, Game calldata game, Phase phase) internal pure {
+    function requirePhase(bytes32 id, Game memory game, Phase phase) internal pure {
         if (game.phase != phase) revert IDisputeCourt.WrongPhase(id, game.phase);
     }
 

@@ -49,13 +49,13 @@ library Picks {
     }
 
     /// @dev Whether a state is picked now, of a checkpoint or within a section.
-    function isState(Game calldata game) internal pure returns (bool) {
+    function isState(Game memory game) internal pure returns (bool) {
         Phase phase = game.phase;
         return phase == Phase.States || phase == Phase.Picked || (phase == Phase.Checkpoints && game.last.level == 0);
     }
 
     /// @dev Moves to the section whose end is picked. @return claim The opponent's state there.
-    function state(Game calldata game, Game memory next, Pick calldata pick) internal view returns (bytes32 claim) {
+    function state(Game memory game, Game memory next, Pick calldata pick) internal view returns (bytes32 claim) {
         if (game.phase == Phase.Picked) return game.last.root;
         uint256 i = pick.index;
         if (game.phase == Phase.States) _section(game, next, pick);
@@ -69,7 +69,7 @@ library Picks {
         return pick.entry;
     }
 
-    function _section(Game calldata game, Game memory next, Pick calldata pick) private view {
+    function _section(Game memory game, Game memory next, Pick calldata pick) private view {
         uint256 i = pick.index;
         uint256 steps = game.lastStep - game.firstStep;
         uint256 count = states(steps);
@@ -79,7 +79,7 @@ library Picks {
         next.lastStep = uint40(game.firstStep + ((i + 1) * steps) / count);
     }
 
-    function _checkpoint(Game calldata game, Game memory next, Pick calldata pick) private view {
+    function _checkpoint(Game memory game, Game memory next, Pick calldata pick) private view {
         uint256 i = pick.index;
         uint256 count = Roots.checkpoints(game.steps, game.interval);
         requireIn(game.last, count, i, pick);
@@ -97,7 +97,7 @@ library Picks {
 
     /// @dev The lowest posting of the stack above that entry of the tree's lowest level: left of its pick, hence
     /// agreed, whenever the entry stands left of what is disputed.
-    function deepest(Posting[] calldata stack, uint256 index) internal pure returns (Posting memory posting) {
+    function deepest(Posting[] memory stack, uint256 index) internal pure returns (Posting memory posting) {
         for (uint256 i = stack.length; i != 0; --i) {
             posting = stack[i - 1];
             if (covers(posting, index)) return posting;
@@ -108,7 +108,7 @@ library Picks {
     /* HASHES */
 
     /// @dev The posting that the pick is in, its tree's count, and the index there. Sets the phase that follows.
-    function hash(bytes32 id, Game calldata game, Game memory next, Pick calldata pick)
+    function hash(bytes32 id, Game memory game, Game memory next, Pick calldata pick)
         internal
         view
         returns (Posting memory parent, uint256 count, uint256 index)
@@ -137,7 +137,7 @@ library Picks {
     }
 
     /// @dev Entries of the node half stand first.
-    function _half(Game calldata game, Game memory next, uint256 index, uint256 others, uint256 newState)
+    function _half(Game memory game, Game memory next, uint256 index, uint256 others, uint256 newState)
         private
         pure
         returns (Posting memory, uint256 count, uint256)
@@ -158,7 +158,7 @@ library Picks {
     /* TENSORS */
 
     /// @dev The number of the node whose tensor is picked.
-    function tensor(bytes32 id, Game calldata game, Game memory next, Pick calldata pick)
+    function tensor(bytes32 id, Game memory game, Game memory next, Pick calldata pick)
         internal
         view
         returns (uint256)

@@ -15,7 +15,7 @@ library Sources {
     uint256 private constant FIXED = 35;
 
     /// @dev The node that an operand reads: it stands before the disputed one.
-    function producer(Game calldata game, bytes calldata operands, uint256 operand)
+    function producer(Game memory game, bytes calldata operands, uint256 operand)
         internal
         pure
         returns (uint256 number)
@@ -28,7 +28,7 @@ library Sources {
     }
 
     /// @dev The value that a read should have.
-    function value(Game calldata game, uint256 node, Read memory read, Source calldata source)
+    function value(Game memory game, uint256 node, Read memory read, Source calldata source)
         internal
         view
         returns (uint256)
@@ -48,7 +48,7 @@ library Sources {
     }
 
     /// @dev Requires that the node's output is this tensor, under what is agreed.
-    function _requireTensor(Game calldata game, uint256 node, bytes32 root, Source calldata source) private view {
+    function _requireTensor(Game memory game, uint256 node, bytes32 root, Source calldata source) private view {
         ProgramHeader memory counts = Roots.counts(game.header);
         uint256 place = node;
         if (place < counts.state) return _requireListed(Roots.STATE, counts.state, game.pred, root, place, source.path);
@@ -78,7 +78,7 @@ library Sources {
         Merkle.requireEqual(Roots.list(kind, count, Merkle.top(root, place, count, path)), list);
     }
 
-    function _shard(Game calldata game, Shard calldata shard) private pure returns (Shard calldata) {
+    function _shard(Game memory game, Shard calldata shard) private pure returns (Shard calldata) {
         Merkle.requireEqual(Roots.shard(shard), game.shard);
         return shard;
     }

@@ -3,93 +3,180 @@ pragma solidity 0.8.37;
 
 import {Game, IDisputeCourt} from "../interfaces/IDisputeCourt.sol";
 
-/// @notice A state's hash is keccak256 of its ABI encoding, as it stands in a call and in the log of `Moved`: so it is
-/// taken where it stands, and encoded once a move. What has the right hash was encoded here, so it is copied as it is,
-/// which spares the compiler's checks of each field.
+/// @notice A state in bytes, as it stands in a call and in the log of `Moved`: its fields without any padding, since
+/// calldata and logs are what a move pays most for. Its hash is keccak256 of them. Only what has the right hash is
+/// unpacked, so it was packed here and needs no checks.
 library States {
-    /// @dev Bytes of the encoding: its fields before `last`, then `last`, the stack's offset, `tensor` and `value`;
-    /// behind these the stack's length and its postings. In memory each of these four is a pointer instead.
+    /// @dev In memory a state is these words, then four pointers: to `last`, `tensor`, `value` and the stack;
+    /// behind them the first three.
     uint256 private constant PLAIN = 19 * 32;
-    uint256 private constant POSTING = 4 * 32;
     uint256 private constant TENSOR = 6 * 32;
-    uint256 private constant VALUE = 8 * 32;
-    uint256 private constant HEAD = 38 * 32;
+    uint256 private constant SIZE = 41 * 32;
+    /// @dev And packed these bytes, then those of each posting of the stack.
+    uint256 private constant HEAD = 458;
+    uint256 private constant POSTING = 42;
 
-    /// @dev Of a state in calldata. An encoding that is not the one that is made here has another hash: the stack's
-    /// offset is among the bytes, and its length, where that offset says it is, tells how many they are.
-    function hash(Game calldata game) internal pure returns (bytes32 result) {
+    /// @dev The state whose hash was found to be right, twice: as it is, and to be changed. The stack is shared, since
+    /// nothing is ever written to it. (A struct that is returned would be filled with zeros first, an array is not.)
+    function unpack(bytes calldata state) internal pure returns (Game[] memory states) {
         assembly ("memory-safe") {
-            let size := add(add(HEAD, 32), shl(7, calldataload(add(game, HEAD))))
-            let start := mload(0x40)
-            calldatacopy(start, game, size)
-            result := keccak256(start, size)
-        }
-    }
-
-    /// @dev Copies a state of which the hash was found to be right.
-    function load(Game calldata game) internal pure returns (Game memory next) {
-        assembly ("memory-safe") {
-            next := mload(0x40)
-            let pointers := add(next, PLAIN)
-            let last := add(pointers, 128)
-            let tensor := add(last, POSTING)
-            let stack := add(tensor, add(TENSOR, VALUE))
-            calldatacopy(next, game, PLAIN)
-            calldatacopy(last, add(game, PLAIN), POSTING)
-            calldatacopy(tensor, add(game, add(PLAIN, add(POSTING, 32))), add(TENSOR, VALUE))
-            mstore(pointers, last)
-            mstore(add(pointers, 32), stack)
-            mstore(add(pointers, 64), tensor)
-            mstore(add(pointers, 96), add(tensor, TENSOR))
-            let count := calldataload(add(game, HEAD))
+            let at := state.offset
+            states := mload(0x40)
+            let game := add(states, 96)
+            let next := add(game, SIZE)
+            mstore(states, 2)
+            mstore(add(states, 32), game)
+            mstore(add(states, 64), next)
+            mstore(game, shr(184, calldataload(at))) // lease
+            mstore(add(game, 32), shr(240, calldataload(add(at, 9)))) // position
+            mstore(add(game, 64), shr(96, calldataload(add(at, 11)))) // challenger
+            mstore(add(game, 96), shr(216, calldataload(add(at, 31)))) // opened
+            mstore(add(game, 128), shr(232, calldataload(add(at, 36)))) // moveTime
+            mstore(add(game, 160), byte(0, calldataload(add(at, 39)))) // phase
+            mstore(add(game, 192), byte(0, calldataload(add(at, 40)))) // turn
+            mstore(add(game, 224), calldataload(add(at, 41))) // shard
+            mstore(add(game, 256), shr(216, calldataload(add(at, 73)))) // steps
+            mstore(add(game, 288), shr(216, calldataload(add(at, 78)))) // interval
+            mstore(add(game, 320), calldataload(add(at, 83))) // own
+            mstore(add(game, 352), calldataload(add(at, 115))) // entry
+            mstore(add(game, 384), shr(216, calldataload(add(at, 147)))) // checkpoint
+            mstore(add(game, 416), shr(160, calldataload(add(at, 152)))) // costs
+            mstore(add(game, 448), calldataload(add(at, 164))) // pred
+            mstore(add(game, 480), shr(216, calldataload(add(at, 196)))) // firstStep
+            mstore(add(game, 512), shr(216, calldataload(add(at, 201)))) // lastStep
+            mstore(add(game, 544), calldataload(add(at, 206))) // program
+            mstore(add(game, 576), shl(64, shr(64, calldataload(add(at, 238))))) // header, on the left
+            let last := add(game, add(PLAIN, 128))
+            _posting(last, add(at, 262))
+            let tensor := add(last, 128)
+            mstore(tensor, shr(216, calldataload(add(at, 304)))) // node
+            mstore(add(tensor, 32), byte(0, calldataload(add(at, 309)))) // dtype
+            mstore(add(tensor, 64), byte(0, calldataload(add(at, 310)))) // width
+            mstore(add(tensor, 96), shr(192, calldataload(add(at, 311)))) // size
+            mstore(add(tensor, 128), calldataload(add(at, 319))) // descriptor
+            mstore(add(tensor, 160), calldataload(add(at, 351))) // operands
+            let value := add(tensor, TENSOR)
+            mstore(value, shr(192, calldataload(add(at, 383)))) // leaf
+            mstore(add(value, 32), shr(192, calldataload(add(at, 391)))) // element
+            mstore(add(value, 64), shr(192, calldataload(add(at, 399)))) // y
+            mstore(add(value, 96), shr(192, calldataload(add(at, 407)))) // from
+            mstore(add(value, 128), shr(192, calldataload(add(at, 415)))) // to
+            mstore(add(value, 160), byte(0, calldataload(add(at, 423)))) // rounds
+            mstore(add(value, 192), shr(240, calldataload(add(at, 424)))) // stride
+            mstore(add(value, 224), calldataload(add(at, 426))) // posted
+            let stack := add(next, SIZE)
+            let count := div(sub(state.length, HEAD), POSTING)
             mstore(stack, count)
             let posting := add(add(stack, 32), shl(5, count))
+            mcopy(next, game, SIZE)
+            _point(game, stack)
+            _point(next, stack)
             mstore(0x40, add(posting, shl(7, count)))
-            calldatacopy(posting, add(game, add(HEAD, 32)), shl(7, count))
+            at := add(at, HEAD)
             for {} count { count := sub(count, 1) } {
                 stack := add(stack, 32)
                 mstore(stack, posting)
-                posting := add(posting, POSTING)
+                _posting(posting, at)
+                at := add(at, POSTING)
+                posting := add(posting, 128)
+            }
+
+            function _posting(to, from) {
+                mstore(to, calldataload(from)) // root
+                let word := calldataload(add(from, 32))
+                mstore(add(to, 32), shr(192, word)) // first
+                mstore(add(to, 64), byte(8, word)) // level
+                mstore(add(to, 96), byte(9, word)) // depth
+            }
+            function _point(to, stack_) {
+                let part := add(to, add(PLAIN, 128))
+                mstore(add(to, PLAIN), part)
+                mstore(add(to, add(PLAIN, 32)), add(part, 128))
+                mstore(add(to, add(PLAIN, 64)), add(part, add(128, TENSOR)))
+                mstore(add(to, add(PLAIN, 96)), stack_)
             }
         }
     }
 
     /// @dev Emits `Moved` with the state and what was posted, in two parts. @return result The state's hash.
-    function announce(bytes32 id, Game memory next, uint40 deadline, bytes calldata posted, bytes calldata rest)
+    function announce(bytes32 id, Game memory game, uint40 deadline, bytes calldata posted, bytes calldata rest)
         internal
         returns (bytes32 result)
     {
         bytes32 topic = IDisputeCourt.Moved.selector;
         assembly ("memory-safe") {
+            // The three arguments' words, the state's length, the state. Each field is written over what the one
+            // before it left behind its end.
             let start := mload(0x40)
-            let state := add(start, 96)
-            let pointers := add(next, PLAIN)
-            mcopy(state, next, PLAIN)
-            mcopy(add(state, PLAIN), mload(pointers), POSTING)
-            mstore(add(state, add(PLAIN, POSTING)), HEAD)
-            mcopy(add(state, add(PLAIN, add(POSTING, 32))), mload(add(pointers, 64)), TENSOR)
-            mcopy(add(state, sub(HEAD, VALUE)), mload(add(pointers, 96)), VALUE)
-            let stack := mload(add(pointers, 32))
-            let count := mload(stack)
-            let to := add(state, HEAD)
-            mstore(to, count)
-            to := add(to, 32)
-            for {} count { count := sub(count, 1) } {
+            let at := add(start, 128)
+            mstore(at, shl(184, mload(game))) // lease
+            mstore(add(at, 9), shl(240, mload(add(game, 32)))) // position
+            mstore(add(at, 11), shl(96, mload(add(game, 64)))) // challenger
+            mstore(add(at, 31), shl(216, mload(add(game, 96)))) // opened
+            mstore(add(at, 36), shl(232, mload(add(game, 128)))) // moveTime
+            mstore8(add(at, 39), mload(add(game, 160))) // phase
+            mstore8(add(at, 40), mload(add(game, 192))) // turn
+            mstore(add(at, 41), mload(add(game, 224))) // shard
+            mstore(add(at, 73), shl(216, mload(add(game, 256)))) // steps
+            mstore(add(at, 78), shl(216, mload(add(game, 288)))) // interval
+            mstore(add(at, 83), mload(add(game, 320))) // own
+            mstore(add(at, 115), mload(add(game, 352))) // entry
+            mstore(add(at, 147), shl(216, mload(add(game, 384)))) // checkpoint
+            mstore(add(at, 152), shl(160, mload(add(game, 416)))) // costs
+            mstore(add(at, 164), mload(add(game, 448))) // pred
+            mstore(add(at, 196), shl(216, mload(add(game, 480)))) // firstStep
+            mstore(add(at, 201), shl(216, mload(add(game, 512)))) // lastStep
+            mstore(add(at, 206), mload(add(game, 544))) // program
+            mstore(add(at, 238), mload(add(game, 576))) // header, on the left
+            _posting(add(at, 262), mload(add(game, PLAIN)))
+            let tensor := mload(add(game, add(PLAIN, 32)))
+            mstore(add(at, 304), shl(216, mload(tensor))) // node
+            mstore8(add(at, 309), mload(add(tensor, 32))) // dtype
+            mstore8(add(at, 310), mload(add(tensor, 64))) // width
+            mstore(add(at, 311), shl(192, mload(add(tensor, 96)))) // size
+            mstore(add(at, 319), mload(add(tensor, 128))) // descriptor
+            mstore(add(at, 351), mload(add(tensor, 160))) // operands
+            let value := mload(add(game, add(PLAIN, 64)))
+            mstore(add(at, 383), shl(192, mload(value))) // leaf
+            mstore(add(at, 391), shl(192, mload(add(value, 32)))) // element
+            mstore(add(at, 399), shl(192, mload(add(value, 64)))) // y
+            mstore(add(at, 407), shl(192, mload(add(value, 96)))) // from
+            mstore(add(at, 415), shl(192, mload(add(value, 128)))) // to
+            mstore8(add(at, 423), mload(add(value, 160))) // rounds
+            mstore(add(at, 424), shl(240, mload(add(value, 192)))) // stride
+            mstore(add(at, 426), mload(add(value, 224))) // posted
+            let to := add(at, HEAD)
+            let stack := mload(add(game, add(PLAIN, 96)))
+            for { let count := mload(stack) } count { count := sub(count, 1) } {
                 stack := add(stack, 32)
-                mcopy(to, mload(stack), POSTING)
+                _posting(to, mload(stack))
                 to := add(to, POSTING)
             }
-            result := keccak256(state, sub(to, state))
+            let size := sub(to, at)
+            result := keccak256(at, size)
+            mstore(to, 0)
+            to := add(at, _padded(size))
             mstore(start, 96)
             mstore(add(start, 32), deadline)
             mstore(add(start, 64), sub(to, start))
-            let size := add(posted.length, rest.length)
+            mstore(add(start, 96), size)
+            size := add(posted.length, rest.length)
             mstore(to, size)
             to := add(to, 32)
             mstore(add(to, size), 0)
             calldatacopy(to, posted.offset, posted.length)
             calldatacopy(add(to, posted.length), rest.offset, rest.length)
-            log2(start, sub(add(to, and(add(size, 31), not(31))), start), topic, id)
+            log2(start, sub(add(to, _padded(size)), start), topic, id)
+
+            function _posting(place, from) {
+                mstore(place, mload(from)) // root
+                mstore(add(place, 32), shl(192, mload(add(from, 32)))) // first
+                mstore8(add(place, 40), mload(add(from, 64))) // level
+                mstore8(add(place, 41), mload(add(from, 96))) // depth
+            }
+            function _padded(length) -> whole {
+                whole := and(add(length, 31), not(31))
+            }
         }
     }
 }

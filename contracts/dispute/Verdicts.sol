@@ -10,7 +10,7 @@ import {Payments} from "./Payments.sol";
 /// @notice How games end.
 library Verdicts {
     /// @dev The challenger was wrong, or silent: what is left of its bond is burnt.
-    function dismiss(CourtStorage storage s, bytes32 id, Game calldata game) internal {
+    function dismiss(CourtStorage storage s, bytes32 id, Game memory game) internal {
         uint96 bond = s.games[id].bond;
         delete s.games[id];
         --s.leases[game.lease].conviction.games;
@@ -21,7 +21,7 @@ library Verdicts {
     }
 
     /// @dev The node was wrong, or silent. @param costs What its deposit owes the challenger.
-    function convictFor(CourtStorage storage s, bytes32 id, Game calldata game, uint96 costs) internal {
+    function convictFor(CourtStorage storage s, bytes32 id, Game memory game, uint96 costs) internal {
         GameBook storage book = s.games[id];
         uint96 bond = book.bond;
         book.bond = 0;

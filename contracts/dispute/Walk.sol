@@ -14,7 +14,6 @@ import {Merkle} from "./Merkle.sol";
 import {Picks} from "./Picks.sol";
 import {Roots} from "./Roots.sol";
 import {Schedule} from "./Schedule.sol";
-import {States} from "./States.sol";
 import {Words} from "./Words.sol";
 
 /// @notice The walk from a lease's root to one leaf. Linked.
@@ -22,11 +21,12 @@ library Walk {
     /// @dev Of a trace's state half, so that both halves fit one move.
     uint256 private constant STATE_LEVELS = 5;
 
-    function answer(bytes32 id, Game calldata game, bytes32[] calldata path, bytes32[] calldata entries) external {
+    function answer(bytes32 id, bytes calldata state, bytes32[] calldata path, bytes32[] calldata entries) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
         Games.requirePhase(id, game, Phase.Result);
-        Game memory next = States.load(game);
+        Game memory next = states[1];
         uint256 count = Roots.checkpoints(game.steps, game.interval);
         next.last = _top(entries, count, Merkle.LEVELS);
         bytes32 checkpoints = Roots.list(Roots.CHECKPOINTS, count, next.last.root);
@@ -36,10 +36,11 @@ library Walk {
         _finish(s, id, next, Schedule.ANSWER, entries);
     }
 
-    function descend(bytes32 id, Game calldata game, Pick calldata pick, bytes32[] calldata entries) external {
+    function descend(bytes32 id, bytes calldata state, Pick calldata pick, bytes32[] calldata entries) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
-        Game memory next = States.load(game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
+        Game memory next = states[1];
         if (Picks.isState(game)) _states(game, next, pick, entries);
         else _below(id, game, next, pick, entries);
         _finish(s, id, next, Schedule.DESCENT, entries);
@@ -47,7 +48,7 @@ library Walk {
 
     function trace(
         bytes32 id,
-        Game calldata game,
+        bytes calldata state,
         Pick calldata pick,
         bytes24 header,
         bytes32 nodes,
@@ -55,9 +56,10 @@ library Walk {
         bytes32[] calldata stateHalf
     ) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
         if (!Picks.isState(game)) revert IDisputeCourt.WrongPhase(id, game.phase);
-        Game memory next = States.load(game);
+        Game memory next = states[1];
         bytes32 claim = Picks.state(game, next, pick);
         if (next.lastStep - next.firstStep != 1) revert IDisputeCourt.WrongSection(next.firstStep, next.lastStep);
         Merkle.requireEqual(Roots.program(header, nodes), game.program);
@@ -77,14 +79,15 @@ library Walk {
 
     function tensor(
         bytes32 id,
-        Game calldata game,
+        bytes calldata state,
         Pick calldata pick,
         NodeOpening calldata node,
         bytes calldata posting
     ) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
-        Game memory next = States.load(game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
+        Game memory next = states[1];
         uint256 number = Picks.tensor(id, game, next, pick);
         Output memory output = _openNode(s, game, next, number, node);
         bytes32 raw = _bytesOrTop(next, posting);
@@ -93,12 +96,13 @@ library Walk {
         Games.finish(s, id, next, Schedule.TENSOR, posting, Games.nothing());
     }
 
-    function leaf(bytes32 id, Game calldata game, Pick calldata pick, bytes calldata data) external {
+    function leaf(bytes32 id, bytes calldata state, Pick calldata pick, bytes calldata data) external {
         CourtStorage storage s = Court.stored();
-        Games.begin(s, id, game);
+        Game[] memory states = Games.begin(s, id, state);
+        Game memory game = states[0];
         Games.requirePhase(id, game, Phase.Tensor);
         if (game.last.level != 0) revert IDisputeCourt.WrongPhase(id, game.phase);
-        Game memory next = States.load(game);
+        Game memory next = states[1];
         Picks.requireIn(game.last, Picks.leaves(game.tensor.size), pick.index, pick);
         _leaf(next, pick.index, data);
         bytes32 hash = Merkle.leafHash(data);
@@ -109,7 +113,7 @@ library Walk {
     /* POSTINGS */
 
     /// @dev States within the picked section, of which the last must differ.
-    function _states(Game calldata game, Game memory next, Pick calldata pick, bytes32[] calldata entries)
+    function _states(Game memory game, Game memory next, Pick calldata pick, bytes32[] calldata entries)
         private
         view
     {
@@ -126,7 +130,7 @@ library Walk {
     }
 
     /// @dev Hashes below a picked hash, of which the root must differ.
-    function _below(bytes32 id, Game calldata game, Game memory next, Pick calldata pick, bytes32[] calldata entries)
+    function _below(bytes32 id, Game memory game, Game memory next, Pick calldata pick, bytes32[] calldata entries)
         private
         view
     {
@@ -153,7 +157,7 @@ library Walk {
     /// @dev Opens the disputed node in the program.
     function _openNode(
         CourtStorage storage s,
-        Game calldata game,
+        Game memory game,
         Game memory next,
         uint256 number,
         NodeOpening calldata node

@@ -85,7 +85,8 @@ struct Value {
     bytes32 posted;
 }
 
-/// @notice All that a game knows. The contract keeps its hash; every move passes it whole, and `Moved` emits the next.
+/// @notice All that a game knows. The contract keeps its hash; every move passes it whole, and `Moved` emits the next:
+/// in bytes, each field in its own width and big-endian, in this order, and nothing between or behind them.
 struct Game {
     LeaseId lease;
     /// The disputed shard, counted within the lease (a replica's: within its block).
@@ -119,10 +120,10 @@ struct Game {
     bytes24 header;
     /// What was posted last.
     Posting last;
-    /// Postings above `last`, highest first: of the checkpoints while they are walked, of the nodes to the end.
-    Posting[] stack;
     Tensor tensor;
     Value value;
+    /// Postings above `last`, highest first: of the checkpoints while they are walked, of the nodes to the end.
+    Posting[] stack;
 }
 
 /// @notice What a shard's id binds (docs/protocol.md, 2).
@@ -241,7 +242,7 @@ struct Evidence {
 
 /// @notice What the contract keeps of a game.
 struct GameBook {
-    /// keccak256 of abi.encode(game) behind its first word; zero once the game is over.
+    /// keccak256 of the game's bytes; zero once the game is over.
     bytes32 state;
     /// Wei left.
     uint96 bond;
@@ -335,7 +336,7 @@ interface IDisputeCourt is IArbiter {
     event Opened(bytes32 indexed game, LeaseId indexed lease, address indexed challenger, uint96 bond, uint40 order);
     /// @notice After every move and opening. @param posted What the move posted: its entries one after the other (of a
     /// trace, the node half's first), the leaf, the partial results or the reads.
-    event Moved(bytes32 indexed game, Game state, uint40 deadline, bytes posted);
+    event Moved(bytes32 indexed game, bytes state, uint40 deadline, bytes posted);
     /// @notice Part of the bond that paid for a move of the defender.
     event Refunded(bytes32 indexed game, address indexed to, uint96 amount);
     /// @notice The challenger lost. @param burnt What was left of its bond.
@@ -444,11 +445,11 @@ interface IDisputeCourt is IArbiter {
     /* THE WALK */
 
     /// @notice The defender's checkpoints. `Result` -> `Checkpoints`. @param path From its result hash up to the
-    /// lease's root. @param entries The top of their tree: share(height) levels below its raw root (docs/court.md, 2), which must
-    /// finalise to what the result hash binds.
+    /// lease's root. @param entries The top of their tree: share(height) levels (docs/court.md, 2) below its raw root, which
+    /// must finalise to what the result hash binds.
     function answer(
         bytes32 id,
-        Game calldata game,
+        bytes calldata game,
         bytes32[] calldata path,
         bytes32[] calldata entries
     ) external;
@@ -456,7 +457,7 @@ interface IDisputeCourt is IArbiter {
     /// @notice Posts share(level) levels below a picked hash, or the states of a picked section of n > 1 steps: m, at
     /// most 32, after its steps floor(jn/m), j = 1..m (docs/court.md, 2).
     /// `Checkpoints`, `Nodes`, `NewState`, `Tensor`, `Trace` (a hash above the lowest level), `Picked`, `States`.
-    function descend(bytes32 id, Game calldata game, Pick calldata pick, bytes32[] calldata entries) external;
+    function descend(bytes32 id, bytes calldata game, Pick calldata pick, bytes32[] calldata entries) external;
 
     /// @notice Posts the one step of a picked section. `Picked`, `Checkpoints`, `States` -> `Trace`.
     /// @param header The program's. @param nodes Raw root over the program's node leaves. @param nodeHalf The roots
@@ -464,7 +465,7 @@ interface IDisputeCourt is IArbiter {
     /// @param stateHalf The new state's, min(5, share(height)) levels below its root.
     function trace(
         bytes32 id,
-        Game calldata game,
+        bytes calldata game,
         Pick calldata pick,
         bytes24 header,
         bytes32 nodes,
@@ -476,38 +477,38 @@ interface IDisputeCourt is IArbiter {
     /// other; or the bytes of a tensor of one leaf. `Trace`, `Nodes`, `NewState` -> `Tensor` or `Leaf`.
     function tensor(
         bytes32 id,
-        Game calldata game,
+        bytes calldata game,
         Pick calldata pick,
         NodeOpening calldata node,
         bytes calldata posting
     ) external;
 
     /// @notice Posts the bytes of a picked leaf. `Tensor` -> `Leaf`.
-    function leaf(bytes32 id, Game calldata game, Pick calldata pick, bytes calldata data) external;
+    function leaf(bytes32 id, bytes calldata game, Pick calldata pick, bytes calldata data) external;
 
     /* THE ELEMENT */
 
     /// @notice The challenger names the false element of the defender's leaf. `Leaf` -> `Element`.
-    function name(bytes32 id, Game calldata game, Naming calldata naming) external;
+    function name(bytes32 id, bytes calldata game, Naming calldata naming) external;
 
     /// @notice The defender posts min(256, positions) partial results that combine to its claim, at most twice.
     /// `Element`, or `Leaf` of the challenger, -> `Partials`. @param naming Read in `Leaf` only.
     function partials(
         bytes32 id,
-        Game calldata game,
+        bytes calldata game,
         Naming calldata naming,
         bytes calldata descriptor,
         bytes calldata results
     ) external;
 
     /// @notice The challenger picks the partial result that is false. `Partials` -> `Element`.
-    function pickPartial(bytes32 id, Game calldata game, uint256 index, Segment calldata segment) external;
+    function pickPartial(bytes32 id, bytes calldata game, uint256 index, Segment calldata segment) external;
 
     /// @notice The defender posts what its claim reads: at most 2,048 bytes, from which the node gives exactly the
     /// claim. `Element`, or `Leaf` of the challenger, -> `Reads`. @param naming Read in `Leaf` only.
     function justify(
         bytes32 id,
-        Game calldata game,
+        bytes calldata game,
         Naming calldata naming,
         bytes calldata descriptor,
         bytes calldata reads
@@ -517,7 +518,7 @@ interface IDisputeCourt is IArbiter {
     /// numbers. @param segment The segment that holds the position.
     function refute(
         bytes32 id,
-        Game calldata game,
+        bytes calldata game,
         bytes calldata descriptor,
         bytes calldata operands,
         uint256 operand,
@@ -529,10 +530,10 @@ interface IDisputeCourt is IArbiter {
     /* OTHER ENDS */
 
     /// @notice The defender, at any of its moves, shows that the program is not valid, and has won.
-    function invalid(bytes32 id, Game calldata game, Evidence calldata evidence) external;
+    function invalid(bytes32 id, bytes calldata game, Evidence calldata evidence) external;
 
     /// @notice Whoever did not move in time has lost. By anyone.
-    function timeout(bytes32 id, Game calldata game) external;
+    function timeout(bytes32 id, bytes calldata game) external;
 
     /* AFTER A CONVICTION */
 
@@ -540,14 +541,14 @@ interface IDisputeCourt is IArbiter {
     /// late: proves that its pre-commit holds the entry it posted, so that it may be paid. By anyone, the prover's game
     /// included. @param path The entry's, in the challenger's own checkpoints. @param hint The game with the highest
     /// lower rank that has claimed; zero for none.
-    function claim(bytes32 id, Game calldata game, bytes32[] calldata path, bytes32 hint) external;
+    function claim(bytes32 id, bytes calldata game, bytes32[] calldata path, bytes32 hint) external;
 
     /// @notice Once no more can be claimed: pays the bounty, then at most `most` claims out of the node's deposit,
     /// which the node may withdraw again when no claim is left. By anyone.
     function settle(LeaseId lease, uint256 most) external;
 
     /// @notice Returns the bond of a game that another's proof has ended. By anyone.
-    function returnBond(bytes32 id, Game calldata game) external;
+    function returnBond(bytes32 id, bytes calldata game) external;
 
     /* DEPOSITS */
 

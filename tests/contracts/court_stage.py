@@ -18,7 +18,7 @@ from typing import Any
 import rlp
 from eth_abi import encode
 from eth_utils import keccak, to_checksum_address
-from evm import Chain, Contract, Receipt, as_values
+from evm import Chain, Contract, Receipt
 from market_steps import OPEN, Batch, Lease, Node, Stage, Task, person
 
 sys.path += [str(Path(__file__).parents[1] / "node" / part) for part in ("dispute", "executor")]
@@ -36,6 +36,7 @@ from orebit.dispute import (  # noqa: E402
     Precommitment,
     Side,
     open_interval,
+    pack_state,
     parse_state,
 )
 from orebit.dispute.moves import Move, Open, Opener, Opening, arguments  # noqa: E402
@@ -365,7 +366,7 @@ class Duel:
     def _take(self, receipt: Receipt) -> None:
         moved = receipt.one("Moved")
         assert moved.game == self.id
-        self.values = as_values(moved.state)
+        self.values: bytes = moved.state
         self.posted: bytes = moved.posted
         self.deadline: int = moved.deadline
 
@@ -400,7 +401,7 @@ class Duel:
         self.winner = self.rules.winner
         if self.winner is None:
             self._take(receipt)
-            assert replace(self.state, costs=0) == self.rules.state
+            assert replace(self.state, costs=0) == self.rules.state and pack_state(self.state) == self.values
             assert self.posted == self.rules.posted
         return receipt
 

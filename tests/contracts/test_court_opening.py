@@ -45,18 +45,11 @@ def test_open(courtroom: Courtroom) -> None:
     assert (state.steps, state.interval, state.pred, state.program) == (50, 4, shard.state, shard.program)
     assert (state.opened, state.move_time, state.own, state.costs) == (duel.opened.block, 50, EMPTY, 0)
     book = duel.book
-    assert book.state == keccak(encode([STATE], [duel.values])[32:])
+    assert book.state == keccak(duel.values)
     assert (book.bond, book.order, book.blockNumber) == (opened.bond, 0, duel.opened.block)
     assert book.deadline == duel.deadline == courtroom.chain.time + 50
     assert courtroom.info(accused.lease).games == 1
     assert courtroom.court.nodeOf(accused.lease.node.id).games == 1
-
-
-STATE = (
-    "(uint72,uint16,address,uint40,uint24,uint8,uint8,bytes32,uint40,uint40,bytes32,bytes32,uint40,uint96,bytes32,"
-    "uint40,uint40,bytes32,bytes24,(bytes32,uint64,uint8,uint8),(bytes32,uint64,uint8,uint8)[],"
-    "(uint40,uint8,uint8,uint64,bytes32,bytes32),(uint64,uint64,uint64,uint64,uint64,uint8,uint16,bytes32))"
-)
 
 
 def deposits(courtroom: Courtroom) -> int:

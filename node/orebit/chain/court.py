@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from orebit.chain.abi import plain
 from orebit.chain.connection import BlockReference, Connection
 from orebit.chain.contract import Contract
 from orebit.chain.types import Conviction, DemandBook, DemandItem, GameBook, LeaseId, NodeBook
-
-State = tuple[Any, ...]
-"""A game's state as `Moved` tells it."""
 
 NO_HINT = bytes(32)
 NO_OPENING = (0, 0, (bytes(32), bytes(32), bytes(32), 0, 0, bytes(32)), ())
@@ -29,9 +26,8 @@ class Court(Contract):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, connection.deployment.arbiter)
         self._chain_id = connection.deployment.chain_id
-        self._state_type = self.abi.functions["timeout"].inputs[1].type
 
-    # Identities and states
+    # Identities
 
     def game_id(self, lease: LeaseId, root: bytes, position: int, challenger: str) -> bytes:
         """The name of the game that this challenger opens about one shard of a lease."""
@@ -50,20 +46,6 @@ class Court(Contract):
         """The name of a demand."""
         values = [self._chain_id, self.address, plain(item)]
         return keccak(encode(["uint256", "address", "(uint72,uint8,uint16,uint32)"], values))
-
-    def encode_state(self, state: State) -> bytes:
-        """A game's state as bytes, as the journal keeps it."""
-        return encode([self._state_type], [plain(state)])
-
-    @staticmethod
-    def hash_of(encoded: bytes) -> bytes:
-        """What the contract keeps of a state: keccak256 of its ABI encoding behind the first word."""
-        return keccak(encoded[32:])
-
-    def decode_state(self, encoded: bytes) -> State:
-        """Undoes `encode_state`."""
-        state: State = self.abi.functions["timeout"].inputs[1].tidy(decode([self._state_type], encoded)[0])
-        return state
 
     # Views
 
@@ -117,23 +99,23 @@ class Court(Contract):
         """`open` or `openAt`, with the arguments that `orebit.dispute.arguments` gives."""
         return self._encode(call, *arguments)
 
-    def encode_move(self, call: str, game: bytes, state: State, arguments: Sequence[Any]) -> bytes:
+    def encode_move(self, call: str, game: bytes, state: bytes, arguments: Sequence[Any]) -> bytes:
         """A move that answers `state`, with the arguments that `orebit.dispute.arguments` gives."""
         return self._encode(call, game, state, *arguments)
 
-    def encode_timeout(self, game: bytes, state: State) -> bytes:
+    def encode_timeout(self, game: bytes, state: bytes) -> bytes:
         return self._encode("timeout", game, state)
 
     # Calldata: after a conviction
 
-    def encode_claim(self, game: bytes, state: State, path: Sequence[bytes], hint: bytes = NO_HINT) -> bytes:
+    def encode_claim(self, game: bytes, state: bytes, path: Sequence[bytes], hint: bytes = NO_HINT) -> bytes:
         """`path`: the own entry's in the own checkpoints; `hint`: the claim with the highest lower rank."""
         return self._encode("claim", game, state, list(path), hint)
 
     def encode_settle(self, lease: LeaseId, most: int) -> bytes:
         return self._encode("settle", lease, most)
 
-    def encode_return_bond(self, game: bytes, state: State) -> bytes:
+    def encode_return_bond(self, game: bytes, state: bytes) -> bytes:
         return self._encode("returnBond", game, state)
 
     # Calldata: demands

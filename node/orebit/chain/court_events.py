@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from orebit.chain.event import Event
 from orebit.chain.types import DemandItem, LeaseId
@@ -31,10 +30,10 @@ class Opened(CourtEvent):
 
 @dataclass(frozen=True)
 class Moved(CourtEvent):
-    """`state` as the ABI decodes it, which is how the next move passes it back."""
+    """`state` in bytes, as the next move passes it back."""
 
     game: bytes
-    state: tuple[Any, ...]
+    state: bytes
     deadline: int
     posted: bytes
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from orebit.dispute.cost import MoveCost, measure, measured
 from orebit.dispute.evidence import Evidence, Inputs, Means
-from orebit.dispute.game import GameState, Phase, Side, parse_state
+from orebit.dispute.game import GameState, Phase, Side
 from orebit.dispute.moves import Move, Opener, Opening, Precommitment, arguments
+from orebit.dispute.packing import pack_state, parse_state
 from orebit.dispute.player import Player, open_interval
 from orebit.dispute.rules import Case, Game
 from orebit.dispute.shelf import Room
@@ -32,5 +33,6 @@ __all__ = [
     "measure",
     "measured",
     "open_interval",
+    "pack_state",
     "parse_state",
 ]

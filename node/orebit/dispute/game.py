@@ -1,12 +1,10 @@
 """What a game knows, as the contract has it: `Game` of contracts/interfaces/IDisputeCourt.sol and its parts, field by
-field. A move passes the whole state that it answers."""
+field. A move passes the whole state that it answers, in bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 from orebit.commitment.merkle import EMPTY, height, width
 from orebit.errors import ProgramError
@@ -139,10 +137,10 @@ class GameState:
     """The program's header, from the trace on."""
     last: Posting = field(default_factory=Posting)
     """What was posted last."""
-    stack: tuple[Posting, ...] = ()
-    """Postings above `last`, highest first: of the checkpoints while they are walked, of the nodes to the end."""
     tensor: DisputedTensor = field(default_factory=DisputedTensor)
     value: DisputedValue = field(default_factory=DisputedValue)
+    stack: tuple[Posting, ...] = ()
+    """Postings above `last`, highest first: of the checkpoints while they are walked, of the nodes to the end."""
 
     @property
     def checkpoints(self) -> int:
@@ -183,13 +181,3 @@ def interval_steps(checkpoint: int, steps: int, interval: int) -> tuple[int, int
 def node_half(header: Header) -> int:
     """How many entries of a trace are neither inputs nor new state."""
     return header.nodes - header.new_state
-
-
-def parse_state(values: Sequence[Any]) -> GameState:
-    """A state as an ABI decoder gives it: structs are tuples in the order of their fields."""
-    parts = list(values)
-    tensor, value = DisputedTensor(*parts[-2]), DisputedValue(*parts[-1])
-    stack = tuple(Posting(*posting) for posting in parts[-3])
-    head = dict(zip([each.name for each in fields(GameState)][:-4], parts[:-4], strict=True))
-    head["phase"], head["turn"] = Phase(head["phase"]), Side(head["turn"])
-    return GameState(**head, last=Posting(*parts[-4]), stack=stack, tensor=tensor, value=value)

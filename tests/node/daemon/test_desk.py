@@ -46,8 +46,8 @@ def hindered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hindered:
         return Clock(11, 900)
 
     nothing = cast(Any, None)
-    court, view = SimpleNamespace(decode_state=lambda encoded: encoded), SimpleNamespace(clock=clock)
-    parts = docket, nothing, cast(Any, court), nothing, nothing, nothing, cast(Any, view)
+    view = SimpleNamespace(clock=clock)
+    parts = docket, nothing, nothing, nothing, nothing, nothing, cast(Any, view)
     return Hindered(*parts, NODE, pytest.fail)
 
 

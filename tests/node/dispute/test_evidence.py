@@ -56,9 +56,10 @@ def test_only_the_steps_that_are_needed_are_run() -> None:
 
 
 def test_a_section_posts_at_most_32_states_and_ends_with_its_last_step() -> None:
-    for first, last in ((0, 2), (5, 37), (5, 38), (0, 1_000), (999, 5_000)):
+    counts = {(0, 2): 2, (5, 37): 32, (5, 38): 8, (0, 1_000): 32, (999, 5_000): 16, (0, 100): 16, (0, 1 << 32): 32}
+    for (first, last), count in counts.items():
         steps = section_steps(first, last)
-        assert len(steps) == min(last - first, 32) and steps[-1] == last
+        assert len(steps) == count and steps[-1] == last
         assert sorted(set(steps)) == steps and steps[0] > first
         assert max(b - a for a, b in zip([first, *steps], steps, strict=False)) <= -(-(last - first) // len(steps))
 

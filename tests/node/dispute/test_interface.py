@@ -11,8 +11,9 @@ import pytest
 from worlds import zoo_world
 
 from orebit.commitment import Shard
-from orebit.dispute import Game, Phase, Side, arguments, game, moves, parse_state
+from orebit.dispute import Game, Phase, Side, arguments, game, moves, pack_state, packing, parse_state
 from orebit.dispute.moves import NO_SHARD_FIELDS, Move, Open, Opener, Source, plain
+from orebit.errors import ProgramError
 
 INTERFACE = (Path(__file__).parents[3] / "contracts" / "interfaces" / "IDisputeCourt.sol").read_text()
 STRUCTS = {
@@ -71,13 +72,38 @@ def test_enumerations(name: str, own: Any) -> None:
     assert [part.replace("_", "") for part in declared] == [each.name.lower().replace("_", "") for each in own]
 
 
-def test_states_come_back_as_an_abi_has_them() -> None:
+def test_a_state_goes_to_bytes_and_back() -> None:
     world = zoo_world()
     entries = [bytes([1] * 32)] * world.shard.checkpoints
     state = Game(world.place.case(entries), Open(world.place.opening()), challenger="0x" + "11" * 20).state
-    assert parse_state(plain(state)) == state
+    assert parse_state(pack_state(state)) == state
     posting = game.Posting(bytes([2] * 32), 128, 3, 7)
-    assert parse_state(plain(replace(state, stack=(posting, posting)))).stack == (posting, posting)
+    assert parse_state(pack_state(replace(state, stack=(posting, posting)))).stack == (posting, posting)
+    with pytest.raises(ProgramError):
+        parse_state(pack_state(state)[:-1])
+
+
+def test_a_state_s_bytes_are_its_fields_in_their_widths() -> None:
+    def widths(name: str) -> list[int]:
+        found = re.search(rf"^struct {name} {{(.*?)^}}", without_comments(INTERFACE), re.S | re.M)
+        assert found is not None
+        made: list[int] = []
+        for type_ in (line.split()[0] for line in found[1].split(";") if line.split()):
+            number = re.fullmatch(r"(uint|bytes)(\d+)", type_)
+            if number is not None:
+                made.append(int(number[2]) // (8 if number[1] == "uint" else 1))
+            elif type_ in ("Posting", "Tensor", "Value", "Posting[]"):
+                made += widths(type_.removesuffix("[]"))
+            else:
+                made.append({"LeaseId": 9, "address": 20, "Phase": 1, "Side": 1}[type_])
+        return made
+
+    world = zoo_world()
+    entries = [bytes([1] * 32)] * world.shard.checkpoints
+    state = Game(world.place.case(entries), Open(world.place.opening()), challenger="0x" + "11" * 20).state
+    formats = f"{packing._HEAD} {packing._POSTING}".split()
+    assert [int(each[1:]) for each in formats] == widths("Game")
+    assert len(pack_state(replace(state, stack=(game.Posting(),)))) == sum(widths("Game"))
 
 
 def test_a_source_without_a_shard_passes_an_empty_one() -> None:

@@ -79,7 +79,7 @@ class Aftermath:
         claimed = self.docket.claims(case.lease)
         if case.rank == 0 or any(game == case.game for _, game in claimed):
             return
-        raw = self.court.decode_state(self.docket.moves(case.game)[-1].state)
+        raw = self.docket.moves(case.game)[-1].state
         state = parse_state(raw)
         challenge = self.docket.challenge(case.lease, state.position)
         if challenge is None or challenge.own is None or state.entry == merkle.EMPTY:
@@ -91,8 +91,7 @@ class Aftermath:
         log.info("claimed", lease=str(case.lease), rank=case.rank)
 
     async def _return_bond(self, case: Case) -> None:
-        raw = self.court.decode_state(self.docket.moves(case.game)[-1].state)
-        calldata = self.court.encode_return_bond(case.game, raw)
+        calldata = self.court.encode_return_bond(case.game, self.docket.moves(case.game)[-1].state)
         await self._send(calldata, f"bond back of lease {case.lease}", f"bond {case.game.hex()}")
 
     async def _withdraw_credit(self) -> None:

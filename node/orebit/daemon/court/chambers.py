@@ -108,4 +108,4 @@ def open_office(
         duties.insert(0, deposit)
     auditor = Auditor(config.audit, journal, docket, view, client, inputs, proofs, demands, node)
     chambers = Chambers(desk, duties, auditor, config.poll_seconds)
-    return Office(docket, CourtWatch(docket, court, node, sender.address), chambers, deposit)
+    return Office(docket, CourtWatch(docket, node, sender.address), chambers, deposit)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
+from eth_utils.crypto import keccak
 
 from orebit.chain.court import Court
 from orebit.chain.sender import Sender
@@ -99,7 +100,7 @@ class Desk:
     async def _take(self, case: Case, moves: list[Played], clock: Clock) -> None:
         """Whatever is due in one game."""
         try:
-            state = parse_state(self._court.decode_state(moves[-1].state))
+            state = parse_state(moves[-1].state)
             late = clock.timestamp > moves[-1].deadline and clock.block > moves[-1].block + DEADLINE_BLOCKS
             mine = state.turn is self._side(case)
             if late and not await self._is_current(case, moves[-1]):
@@ -123,7 +124,7 @@ class Desk:
 
     async def _is_current(self, case: Case, last: Played) -> bool:
         """Whether the game still stands as this node knows it."""
-        return (await self._court.game_of(case.game)).state == self._court.hash_of(last.state)
+        return (await self._court.game_of(case.game)).state == keccak(last.state)
 
     def _side(self, case: Case) -> Side:
         return Side.DEFENDER if case.lease.node == self._node else Side.CHALLENGER
@@ -143,13 +144,13 @@ class Desk:
         self._again[case.game] = time.monotonic() + min(2.0**faults / 4, LONGEST_PAUSE)
 
     async def _end_silence(self, case: Case, last: Played) -> None:
-        calldata = self._court.encode_timeout(case.game, self._court.decode_state(last.state))
+        calldata = self._court.encode_timeout(case.game, last.state)
         key = f"timeout {case.game.hex()} {last.block}"
         await self._sender.send(self._court.address, calldata, label=f"timeout of lease {case.lease}", key=key)
         log.info("the opponent did not move in time", lease=str(case.lease), game=case.game.hex())
 
     async def _move(self, case: Case, moves: list[Played]) -> None:
-        answers = self._court.hash_of(moves[-1].state)
+        answers = keccak(moves[-1].state)
         seat = self._seats.get(case.game)
         if seat is not None and seat.answered == answers:
             return
@@ -159,8 +160,7 @@ class Desk:
             except IllegalMove as error:
                 self._give_up(case, error)
                 return
-        raw = self._court.decode_state(moves[-1].state)
-        calldata = self._court.encode_move(move.call, case.game, raw, arguments(move))
+        calldata = self._court.encode_move(move.call, case.game, moves[-1].state, arguments(move))
         key = f"move {case.game.hex()} {answers.hex()} {made.refused}"
         made.answered = answers
         receipt = await self._sender.send(self._court.address, calldata, label=f"court: {move.call}", key=key)
@@ -181,15 +181,15 @@ class Desk:
             seat = self._sit(case, moves, seat)
             self._seats[case.game] = seat
         for played in moves[len(seat.seen) :]:
-            state = parse_state(self._court.decode_state(played.state))
+            state = parse_state(played.state)
             seat.player.see(state, played.posted)
             seat.seen.append(played)
-        state = parse_state(self._court.decode_state(moves[-1].state))
+        state = parse_state(moves[-1].state)
         return seat, seat.player.move(), describe(state, seat.evidence.program)
 
     def _sit(self, case: Case, moves: list[Played], old: _Seat | None) -> _Seat:
         """A player who has seen nothing yet; after a reorg with the evidence of the one before."""
-        position = parse_state(self._court.decode_state(moves[0].state)).position
+        position = parse_state(moves[0].state).position
         evidence, path = self.evidence(case, position)
         if old is not None:
             evidence = old.evidence

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import singledispatchmethod
 
 from orebit.chain import court_events
-from orebit.chain.court import Court
 from orebit.chain.event import Event
 from orebit.chain.types import LeaseId
 from orebit.daemon.court.docket import Case, Docket, Played
@@ -14,9 +13,8 @@ from orebit.daemon.court.docket import Case, Docket, Played
 class CourtWatch:
     """Folds events into the docket of node `node`, whose key is `address`'s."""
 
-    def __init__(self, docket: Docket, court: Court, node: int, address: str) -> None:
+    def __init__(self, docket: Docket, node: int, address: str) -> None:
         self._docket = docket
-        self._court = court
         self._node = node
         self._address = address
 
@@ -33,8 +31,7 @@ class CourtWatch:
     @apply.register
     def _(self, event: court_events.Moved) -> None:
         if self._docket.case(event.game) is not None:
-            state = self._court.encode_state(event.state)
-            move = Played(event.place.block, event.place.index, state, event.deadline, event.posted)
+            move = Played(event.place.block, event.place.index, event.state, event.deadline, event.posted)
             self._docket.add_move(event.game, move)
 
     @apply.register
