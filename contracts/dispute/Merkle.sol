@@ -57,7 +57,20 @@ library Merkle {
                 count := shr(1, add(count, 1))
                 end := add(base, shl(5, count))
                 let tag := sub(base, 1)
-                for { let to := base } lt(to, end) { to := add(to, 32) } {
+                let to := base
+                // Four pairs at once, then what is left.
+                for { let most := sub(end, 96) } lt(to, most) { to := add(to, 128) } {
+                    mstore8(tag, 1)
+                    done := and(done, staticcall(gas(), 2, tag, 65, to, 32))
+                    mstore8(add(tag, 64), 1)
+                    done := and(done, staticcall(gas(), 2, add(tag, 64), 65, add(to, 32), 32))
+                    mstore8(add(tag, 128), 1)
+                    done := and(done, staticcall(gas(), 2, add(tag, 128), 65, add(to, 64), 32))
+                    mstore8(add(tag, 192), 1)
+                    done := and(done, staticcall(gas(), 2, add(tag, 192), 65, add(to, 96), 32))
+                    tag := add(tag, 256)
+                }
+                for {} lt(to, end) { to := add(to, 32) } {
                     mstore8(tag, 1)
                     done := and(done, staticcall(gas(), 2, tag, 65, to, 32))
                     tag := add(tag, 64)

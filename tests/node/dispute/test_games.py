@@ -258,12 +258,13 @@ def test_the_longest_games_take_the_moves_that_were_counted(
 def stages() -> list[tuple[World, Lie]]:
     """Shards whose games come through every phase."""
     deep = wide_world(129 * 256, steps=300, interval=2)
-    many = zoo_world(Sizes(width=3, terms=4, padding=150, states=40), steps=40, interval=40)
+    sizes = Sizes(width=3, terms=4, padding=150, states=40)
+    many = [(zoo_world(sizes, steps, steps), steps // 2) for steps in (40, 20)]  # states twice, and once
     long = long_world(Kind.DOT, 2_000)
     return [
         (deep, flipped_bit(150, 1, 33_000, 3)),
-        *[(many, flipped_bit(step, many.program.header.inputs + 100, 0, 0)) for step in (23, 25)],
-        *[(many, flipped_bit(step, many.program.new_state[-1], 0, 0)) for step in (23, 25)],
+        *[(world, flipped_bit(step, world.program.header.inputs + 100, 0, 0)) for world, step in many],
+        *[(world, flipped_bit(step, world.program.new_state[-1], 0, 0)) for world, step in many],
         (long, flipped_bit(0, nodes_of(long.program, Kind.DOT)[0], 1, 0)),
     ]
 

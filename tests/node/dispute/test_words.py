@@ -17,7 +17,7 @@ def test_each_posting_narrows_it_down() -> None:
     assert words == [
         "300 steps of shard 0",
         "steps 1 to 300",
-        "steps 149 to 152",
+        "steps 129 to 160",
         "steps 151 to 152",
         "step 151, node 1",
         "step 151, node 1: map, element 0 to element 33023",
@@ -35,7 +35,7 @@ def test_elements_have_rows_and_columns_and_long_ones_their_terms() -> None:
         "steps 1 to 4",
         "steps 3 to 4",
         "step 4, nodes 6 to 167",
-        "step 4, nodes 6 to 7",
+        "step 4, nodes 6 to 21",
         "step 4, node 7: dot, row 0, column 0 to row 11, column 11",
         "step 4, node 7: dot, row 0, column 0 to row 10, column 7",
         "step 4, node 7: dot, row 7, column 5",
