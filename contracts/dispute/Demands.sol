@@ -56,7 +56,7 @@ library Demands {
         if (!s.registry.isOperator(node, msg.sender)) revert IDisputeCourt.NotOperator(node, msg.sender);
         bytes32 result = _requireAnswer(s, book, item, entries, path, resultPath);
         (uint96 prepaid, address demander) = _close(s, book, node);
-        uint96 paid = Schedule.price(s, Schedule.ANSWER + Schedule.WORD * entries.length);
+        uint96 paid = Schedule.price(s, Schedule.DISCLOSURE + Schedule.WORD * entries.length);
         if (paid > prepaid) paid = prepaid;
         emit IDisputeCourt.DemandAnswered(id, result, entries, path);
         s.market.gameClosed(item.lease);

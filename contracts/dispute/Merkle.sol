@@ -17,8 +17,8 @@ library Merkle {
         return count < 2 ? 0 : Math.log2(count - 1) + 1;
     }
 
-    /// @dev How many levels the next posting takes of so many: as even a share as whole levels allow, of as few postings
-    /// as take at most `most` each, since a posting's cost doubles with each level.
+    /// @dev How many levels the next posting takes of so many: as even a share as whole levels allow, of as few
+    /// postings as take at most `most` each, since a posting's cost doubles with each level.
     function share(uint256 levels, uint256 most) internal pure returns (uint256) {
         return levels == 0 ? 0 : Math.ceilDiv(levels, Math.ceilDiv(levels, most));
     }

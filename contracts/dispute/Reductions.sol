@@ -13,20 +13,26 @@ library Reductions {
     uint256 private constant LOW_BYTES = 0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
 
     /// @dev Of at most 8 KiB. Each of a word's bytes is summed over all words, in 16 bits, then shifted to its place.
-    /// Behind the end are zeros, which count as such.
     function sum(uint256 place, uint256 end, uint256 dtype) internal pure returns (uint256 total) {
         unchecked {
             uint256 width = Types.width(dtype);
             uint256 sign = Types.sign(dtype);
-            uint256 each = type(uint256).max / ((1 << (8 * width)) - 1);
-            uint256 flips = sign == 0 ? 0 : each << 7;
+            uint256 flips = sign == 0 ? 0 : (type(uint256).max / ((1 << (8 * width)) - 1)) << 7;
+            total -= ((end - place + 31) / 32) * (32 / width) * sign;
             uint256 even;
             uint256 odd;
-            for (; place < end; place += 32) {
+            assembly ("memory-safe") {
+                for { let whole := sub(end, 31) } lt(place, whole) { place := add(place, 32) } {
+                    let word := xor(calldataload(place), flips)
+                    even := add(even, and(shr(8, word), LOW_BYTES))
+                    odd := add(odd, and(word, LOW_BYTES))
+                }
+            }
+            if (place < end) {
+                // Behind the end are zeros, which count as such.
                 uint256 word = _word(place, end) ^ flips;
                 even += (word >> 8) & LOW_BYTES;
                 odd += word & LOW_BYTES;
-                total -= sign * (32 / width);
             }
             // From a word's last byte on, which is a value's highest.
             for (uint256 i = 32; i != 0; even >>= 16) {

@@ -6,16 +6,18 @@ import {CourtStorage} from "./CourtStorage.sol";
 /// @notice What moves are paid for, in gas: a fixed figure for each kind of move and each word that it posts, a little
 /// above what was measured (snapshots/court.json). Only the evaluation of a node is metered.
 library Schedule {
-    uint256 internal constant ANSWER = 130_000;
-    uint256 internal constant DESCENT = 108_000;
-    uint256 internal constant TENSOR = 138_000;
-    uint256 internal constant LEAF = 95_000;
-    uint256 internal constant CHOICE = 102_000;
-    uint256 internal constant EVALUATION = 105_000;
+    uint256 internal constant ANSWER = 112_000;
+    uint256 internal constant DESCENT = 100_000;
+    uint256 internal constant TENSOR = 130_000;
+    uint256 internal constant LEAF = 76_000;
+    uint256 internal constant CHOICE = 85_000;
+    uint256 internal constant EVALUATION = 84_000;
     uint256 internal constant REFUTATION = 270_000;
     uint256 internal constant INVALIDITY = 200_000;
+    /// @dev The answer to a demand.
+    uint256 internal constant DISCLOSURE = 132_000;
     /// @dev 32 bytes posted.
-    uint256 internal constant WORD = 1_250;
+    uint256 internal constant WORD = 1_150;
     /// @dev A byte of a descriptor, of reads or of partial results.
     uint256 internal constant BYTE = 36;
     /// @dev The longest game: 9 moves a side.

@@ -19,14 +19,109 @@ library States {
     /// @dev The state whose hash was found to be right, twice: as it is, and to be changed. The stack is shared, since
     /// nothing is ever written to it. (A struct that is returned would be filled with zeros first, an array is not.)
     function unpack(bytes calldata state) internal pure returns (Game[] memory states) {
+        uint256 at;
+        uint256 game;
         assembly ("memory-safe") {
-            let at := state.offset
+            at := state.offset
             states := mload(0x40)
-            let game := add(states, 96)
+            game := add(states, 96)
+        }
+        _readPlain(at, game);
+        _readParts(at, game);
+        assembly ("memory-safe") {
             let next := add(game, SIZE)
+            let stack := add(next, SIZE)
+            mcopy(next, game, SIZE)
+            _point(game, stack)
+            _point(next, stack)
             mstore(states, 2)
             mstore(add(states, 32), game)
             mstore(add(states, 64), next)
+            let count := div(sub(state.length, HEAD), POSTING)
+            let posting := add(add(stack, 32), shl(5, count))
+            mstore(stack, count)
+            mstore(0x40, add(posting, shl(7, count)))
+            at := add(at, HEAD)
+            for {} count { count := sub(count, 1) } {
+                stack := add(stack, 32)
+                mstore(stack, posting)
+                mstore(posting, calldataload(at)) // root
+                let word := calldataload(add(at, 32))
+                mstore(add(posting, 32), shr(192, word)) // first
+                mstore(add(posting, 64), byte(8, word)) // level
+                mstore(add(posting, 96), byte(9, word)) // depth
+                at := add(at, POSTING)
+                posting := add(posting, 128)
+            }
+
+            function _point(to, stack_) {
+                let part := add(to, add(PLAIN, 128))
+                mstore(add(to, PLAIN), part)
+                mstore(add(to, add(PLAIN, 32)), add(part, 128))
+                mstore(add(to, add(PLAIN, 64)), add(part, add(128, TENSOR)))
+                mstore(add(to, add(PLAIN, 96)), stack_)
+            }
+        }
+    }
+
+    /// @dev Emits `Moved` with the state and what was posted, in two parts. @return result The state's hash.
+    function announce(bytes32 id, Game memory game, uint40 deadline, bytes calldata posted, bytes calldata rest)
+        internal
+        returns (bytes32 result)
+    {
+        bytes32 topic = IDisputeCourt.Moved.selector;
+        uint256 start;
+        assembly ("memory-safe") {
+            // The three arguments' words and the state's length stand before the state.
+            start := add(mload(0x40), 128)
+        }
+        uint256 size = _write(game, start);
+        assembly ("memory-safe") {
+            let at := start
+            result := keccak256(at, size)
+            mstore(add(at, size), 0)
+            start := sub(at, 128)
+            let to := add(at, _padded(size))
+            mstore(start, 96)
+            mstore(add(start, 32), deadline)
+            mstore(add(start, 64), sub(to, start))
+            mstore(add(start, 96), size)
+            size := add(posted.length, rest.length)
+            mstore(to, size)
+            to := add(to, 32)
+            mstore(add(to, size), 0)
+            calldatacopy(to, posted.offset, posted.length)
+            calldatacopy(add(to, posted.length), rest.offset, rest.length)
+            log2(start, sub(add(to, _padded(size)), start), topic, id)
+
+            function _padded(length) -> whole {
+                whole := and(add(length, 31), not(31))
+            }
+        }
+    }
+
+    /// @dev Each field is written over what the one before it left behind its end. @return size The state's bytes.
+    function _write(Game memory game, uint256 at) private pure returns (uint256 size) {
+        _writePlain(game, at);
+        _writeParts(game, at);
+        assembly ("memory-safe") {
+            let stack := mload(add(game, add(PLAIN, 96)))
+            size := HEAD
+            for { let count := mload(stack) } count { count := sub(count, 1) } {
+                stack := add(stack, 32)
+                let posting := mload(stack)
+                let to := add(at, size)
+                mstore(to, mload(posting)) // root
+                mstore(add(to, 32), shl(192, mload(add(posting, 32)))) // first
+                mstore8(add(to, 40), mload(add(posting, 64))) // level
+                mstore8(add(to, 41), mload(add(posting, 96))) // depth
+                size := add(size, POSTING)
+            }
+        }
+    }
+
+    function _readPlain(uint256 at, uint256 game) private pure {
+        assembly ("memory-safe") {
             mstore(game, shr(184, calldataload(at))) // lease
             mstore(add(game, 32), shr(240, calldataload(add(at, 9)))) // position
             mstore(add(game, 64), shr(96, calldataload(add(at, 11)))) // challenger
@@ -46,8 +141,16 @@ library States {
             mstore(add(game, 512), shr(216, calldataload(add(at, 201)))) // lastStep
             mstore(add(game, 544), calldataload(add(at, 206))) // program
             mstore(add(game, 576), shl(64, shr(64, calldataload(add(at, 238))))) // header, on the left
+        }
+    }
+
+    function _readParts(uint256 at, uint256 game) private pure {
+        assembly ("memory-safe") {
             let last := add(game, add(PLAIN, 128))
-            _posting(last, add(at, 262))
+            mstore(last, calldataload(add(at, 262))) // root
+            mstore(add(last, 32), shr(192, calldataload(add(at, 294)))) // first
+            mstore(add(last, 64), byte(0, calldataload(add(at, 302)))) // level
+            mstore(add(last, 96), byte(0, calldataload(add(at, 303)))) // depth
             let tensor := add(last, 128)
             mstore(tensor, shr(216, calldataload(add(at, 304)))) // node
             mstore(add(tensor, 32), byte(0, calldataload(add(at, 309)))) // dtype
@@ -64,51 +167,11 @@ library States {
             mstore(add(value, 160), byte(0, calldataload(add(at, 423)))) // rounds
             mstore(add(value, 192), shr(240, calldataload(add(at, 424)))) // stride
             mstore(add(value, 224), calldataload(add(at, 426))) // posted
-            let stack := add(next, SIZE)
-            let count := div(sub(state.length, HEAD), POSTING)
-            mstore(stack, count)
-            let posting := add(add(stack, 32), shl(5, count))
-            mcopy(next, game, SIZE)
-            _point(game, stack)
-            _point(next, stack)
-            mstore(0x40, add(posting, shl(7, count)))
-            at := add(at, HEAD)
-            for {} count { count := sub(count, 1) } {
-                stack := add(stack, 32)
-                mstore(stack, posting)
-                _posting(posting, at)
-                at := add(at, POSTING)
-                posting := add(posting, 128)
-            }
-
-            function _posting(to, from) {
-                mstore(to, calldataload(from)) // root
-                let word := calldataload(add(from, 32))
-                mstore(add(to, 32), shr(192, word)) // first
-                mstore(add(to, 64), byte(8, word)) // level
-                mstore(add(to, 96), byte(9, word)) // depth
-            }
-            function _point(to, stack_) {
-                let part := add(to, add(PLAIN, 128))
-                mstore(add(to, PLAIN), part)
-                mstore(add(to, add(PLAIN, 32)), add(part, 128))
-                mstore(add(to, add(PLAIN, 64)), add(part, add(128, TENSOR)))
-                mstore(add(to, add(PLAIN, 96)), stack_)
-            }
         }
     }
 
-    /// @dev Emits `Moved` with the state and what was posted, in two parts. @return result The state's hash.
-    function announce(bytes32 id, Game memory game, uint40 deadline, bytes calldata posted, bytes calldata rest)
-        internal
-        returns (bytes32 result)
-    {
-        bytes32 topic = IDisputeCourt.Moved.selector;
+    function _writePlain(Game memory game, uint256 at) private pure {
         assembly ("memory-safe") {
-            // The three arguments' words, the state's length, the state. Each field is written over what the one
-            // before it left behind its end.
-            let start := mload(0x40)
-            let at := add(start, 128)
             mstore(at, shl(184, mload(game))) // lease
             mstore(add(at, 9), shl(240, mload(add(game, 32)))) // position
             mstore(add(at, 11), shl(96, mload(add(game, 64)))) // challenger
@@ -128,7 +191,16 @@ library States {
             mstore(add(at, 201), shl(216, mload(add(game, 512)))) // lastStep
             mstore(add(at, 206), mload(add(game, 544))) // program
             mstore(add(at, 238), mload(add(game, 576))) // header, on the left
-            _posting(add(at, 262), mload(add(game, PLAIN)))
+        }
+    }
+
+    function _writeParts(Game memory game, uint256 at) private pure {
+        assembly ("memory-safe") {
+            let last := mload(add(game, PLAIN))
+            mstore(add(at, 262), mload(last)) // root
+            mstore(add(at, 294), shl(192, mload(add(last, 32)))) // first
+            mstore8(add(at, 302), mload(add(last, 64))) // level
+            mstore8(add(at, 303), mload(add(last, 96))) // depth
             let tensor := mload(add(game, add(PLAIN, 32)))
             mstore(add(at, 304), shl(216, mload(tensor))) // node
             mstore8(add(at, 309), mload(add(tensor, 32))) // dtype
@@ -145,38 +217,6 @@ library States {
             mstore8(add(at, 423), mload(add(value, 160))) // rounds
             mstore(add(at, 424), shl(240, mload(add(value, 192)))) // stride
             mstore(add(at, 426), mload(add(value, 224))) // posted
-            let to := add(at, HEAD)
-            let stack := mload(add(game, add(PLAIN, 96)))
-            for { let count := mload(stack) } count { count := sub(count, 1) } {
-                stack := add(stack, 32)
-                _posting(to, mload(stack))
-                to := add(to, POSTING)
-            }
-            let size := sub(to, at)
-            result := keccak256(at, size)
-            mstore(to, 0)
-            to := add(at, _padded(size))
-            mstore(start, 96)
-            mstore(add(start, 32), deadline)
-            mstore(add(start, 64), sub(to, start))
-            mstore(add(start, 96), size)
-            size := add(posted.length, rest.length)
-            mstore(to, size)
-            to := add(to, 32)
-            mstore(add(to, size), 0)
-            calldatacopy(to, posted.offset, posted.length)
-            calldatacopy(add(to, posted.length), rest.offset, rest.length)
-            log2(start, sub(add(to, _padded(size)), start), topic, id)
-
-            function _posting(place, from) {
-                mstore(place, mload(from)) // root
-                mstore(add(place, 32), shl(192, mload(add(from, 32)))) // first
-                mstore8(add(place, 40), mload(add(from, 64))) // level
-                mstore8(add(place, 41), mload(add(from, 96))) // depth
-            }
-            function _padded(length) -> whole {
-                whole := and(add(length, 31), not(31))
-            }
         }
     }
 }

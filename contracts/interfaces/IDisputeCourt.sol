@@ -445,8 +445,8 @@ interface IDisputeCourt is IArbiter {
     /* THE WALK */
 
     /// @notice The defender's checkpoints. `Result` -> `Checkpoints`. @param path From its result hash up to the
-    /// lease's root. @param entries The top of their tree: share(height) levels (docs/court.md, 2) below its raw root, which
-    /// must finalise to what the result hash binds.
+    /// lease's root. @param entries The top of their tree: share(height) levels (docs/court.md, 2) below its raw root,
+    /// which must finalise to what the result hash binds.
     function answer(
         bytes32 id,
         bytes calldata game,

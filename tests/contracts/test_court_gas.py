@@ -168,17 +168,18 @@ def test_reads(courtroom: Courtroom, record: Record, kind: Kind) -> None:
     ("name", "shape"),
     [
         ("game_small_model", (1_000, 100, 290, 1 << 20, 2_000)),
-        pytest.param("game_large_model", (1_000_000, 1_000, 12_000, 3 << 21, 2_000), marks=ONLY_LONG),
-        pytest.param("game_longest", (1_000_000, 1_000, 12_000, 3 << 21, 150_000), marks=ONLY_LONG),
+        pytest.param("game_large_model", (1_000_000, 1_000, 12_000, 50_000_000, 2_000), marks=ONLY_LONG),
+        pytest.param("game_longest", (1_000_000, 1_000, 12_000, 50_000_000, 150_000), marks=ONLY_LONG),
+        pytest.param("game_two_rounds", (1_000_000, 1_000, 12_000, 50_000_000, 600_000), marks=ONLY_LONG),
     ],
 )
 def test_whole_games(courtroom: Courtroom, record: Record, name: str, shape: tuple[int, int, int, int, int]) -> None:
-    """A false defender's, to its refutation. Tensors of 8 and 50 MB."""
+    """A false defender's, to its refutation, in a lease of 64 shards. Tensors of 8 and of 400 MB."""
     world = tall_world(*shape)
     world.__dict__["truth"] = KnownEvidence(world, None)
     sides = Sides(world, Lie(), Side.DEFENDER)
     sides.__dict__["lying"] = KnownEvidence(world, world.steps * 2 // 3 + 217)
-    game = played(courtroom, sides)
+    game = played(courtroom, sides, size=64)
     assert game.moves[-1][0] == "refute"
     record(limit=3_000_000, **{name: game.total})
 

@@ -9,13 +9,13 @@ import pytest
 from court_stage import Accused, Courtroom, Duel, Sides, roots_of
 from eth_abi import encode
 from eth_utils import keccak
-from evm import as_values, reverts
+from evm import reverts
 from liars import flipped_bit
 from market_steps import State, person
 from worlds import World, wide_world
 
 from orebit.commitment import EMPTY, ListKind, ShardResult, list_head
-from orebit.dispute import Phase, Player, Side
+from orebit.dispute import Phase, Player, Side, pack_state
 from orebit.dispute.moves import Answer, OpenAt, Opening, arguments
 
 X = b"x" * 32
@@ -170,13 +170,14 @@ def test_a_move_answers_one_game_only(courtroom: Courtroom) -> None:
         court.answer(other.id, one.values, *arguments(move), sender=sender)
     with reverts("WrongGame", X, EMPTY, one.book.state):
         court.answer(X, one.values, *arguments(move), sender=sender)
-    changed = list(one.values)
-    changed[8] = 51
-    with reverts("WrongGame", one.id, one.book.state, ...):
-        court.answer(one.id, tuple(changed), *arguments(move), sender=sender)
+    changed = pack_state(replace(one.state, steps=51))
+    for state in (changed, one.values[:-1], one.values + b"\0", one.values + bytes(42), b""):
+        with reverts("WrongGame", one.id, one.book.state, ...):
+            court.answer(one.id, state, *arguments(move), sender=sender)
+    answered = one.values
     one.play(move)
     with reverts("WrongGame", one.id, one.book.state, ...):
-        court.answer(one.id, as_values(one.opened.one("Moved").state), *arguments(move), sender=sender)
+        court.answer(one.id, answered, *arguments(move), sender=sender)
 
 
 def test_only_within_the_window(courtroom: Courtroom) -> None:

@@ -110,7 +110,7 @@ class Evidence:
         return merkle.tree(self._states.roots(steps))
 
     def section(self, first: int, last: int) -> tuple[bytes, ...]:
-        """The states that are posted for a section of steps: min(n, 32), the last after its last step."""
+        """The states that are posted for a section of steps, 32 at most: the last after its last step."""
         return tuple(self._states.roots(section_steps(first, last)))
 
     def state(self, step: int) -> State:
