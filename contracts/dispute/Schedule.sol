@@ -7,9 +7,9 @@ import {CourtStorage} from "./CourtStorage.sol";
 /// above what was measured (snapshots/court.json). Only the evaluation of a node is metered.
 library Schedule {
     uint256 internal constant ANSWER = 112_000;
-    uint256 internal constant DESCENT = 100_000;
+    uint256 internal constant DESCENT = 91_500;
     uint256 internal constant TENSOR = 130_000;
-    uint256 internal constant LEAF = 76_000;
+    uint256 internal constant LEAF = 82_000;
     uint256 internal constant CHOICE = 85_000;
     uint256 internal constant EVALUATION = 84_000;
     uint256 internal constant REFUTATION = 270_000;
@@ -17,7 +17,7 @@ library Schedule {
     /// @dev The answer to a demand.
     uint256 internal constant DISCLOSURE = 132_000;
     /// @dev 32 bytes posted.
-    uint256 internal constant WORD = 1_150;
+    uint256 internal constant WORD = 1_180;
     /// @dev A byte of a descriptor, of reads or of partial results.
     uint256 internal constant BYTE = 36;
     /// @dev The longest game: 9 moves a side.

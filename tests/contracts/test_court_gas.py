@@ -133,8 +133,10 @@ def test_states(courtroom: Courtroom, record: Record) -> None:
 
 def test_trace(courtroom: Courtroom, record: Record) -> None:
     """128 nodes and 32 tensors of the state, below a state within a section."""
-    world = zoo_world(Sizes(width=3, terms=4, padding=246, states=61), steps=64, interval=32)
-    node = world.program.header.inputs + 200
+    world = zoo_world(Sizes(width=3, terms=4, padding=119, states=61), steps=64, interval=32)
+    header = world.program.header
+    assert (header.nodes - header.new_state, header.new_state) == (128, 64)
+    node = header.inputs + 100
     games = both_ways(courtroom, world, flipped_bit(62, node, 0, 0))
     record(trace_128_32=most(games, "trace"))
 
