@@ -18,7 +18,7 @@ from orebit.commitment import EMPTY, merkle
 from orebit.dispute import Evidence, Inputs, Phase, Player, Side
 from orebit.dispute.books import show_element, show_position
 from orebit.dispute.moves import Descend, Justify, Move, Name, Naming, PostTensor, PostTrace, Refute
-from orebit.dispute.postings import path_in
+from orebit.dispute.postings import path_in, top
 from orebit.dispute.validity import opening
 from orebit.numerics.types import DType
 from orebit.program.builder import Builder
@@ -277,7 +277,7 @@ def as_theirs(duel: Duel, move: Move, theirs: Evidence, lying: Any) -> Move | No
             return replace(move, state_half=tuple(merkle.unpack(theirs.trace(step).new_state[0])))
         case PostTensor():
             trace = theirs.trace(duel.state.first_step)
-            return replace(move, posting=trace.tree(1)[1])
+            return replace(move, posting=trace.tree(1)[top(129).level])
     return None
 
 

@@ -10,7 +10,7 @@ from local_chain import ROOT
 from rigs import Network
 
 from orebit.chain import court_events, events
-from orebit.dispute import Phase
+from orebit.dispute import Phase, parse_state
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,7 +38,7 @@ async def test_a_wrong_bit_is_proven_by_an_auditor_that_was_killed_in_between(ne
         (returned,) = requester.of(court_events.BondReturned)
         assert returned.to == auditor.address
         moves = requester.of(court_events.Moved)
-        assert moves[-1].state[5] == 11, "what was refuted are reads"
+        assert parse_state(moves[-1].state).phase is Phase.READS, "what was refuted are reads"
         assert await requester.reconciled()
     await asyncio.sleep(1)
     assert cheat.status()["halted"]
@@ -99,4 +99,4 @@ async def test_a_node_keeps_its_stake_against_twenty_false_challengers_at_once_a
         opened = requester.of(court_events.Opened)
         assert len({each.challenger for each in opened}) == len({each.game for each in opened}) == CROWD
         assert opened[-1].bond == 2 * opened[0].bond, "sixteen were open"
-        assert max(moved.state[5] for moved in requester.of(court_events.Moved)) == Phase.READS
+        assert max(parse_state(moved.state).phase for moved in requester.of(court_events.Moved)) is Phase.READS
