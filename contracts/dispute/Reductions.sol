@@ -10,35 +10,18 @@ import {Types} from "./Types.sol";
 library Reductions {
     uint256 private constant EACH_BYTE = 0x0001000100010001000100010001000100010001000100010001000100010001;
     uint256 private constant EACH_PAIR = 0x0000000100000001000000010000000100000001000000010000000100000001;
+    /// @dev Of fewer values than these, adding up bytes costs more than adding one value after the other.
+    uint256 private constant FEW = 32;
     uint256 private constant LOW_BYTES = 0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
 
-    /// @dev Of at most 8 KiB. Each of a word's bytes is summed over all words, in 16 bits, then shifted to its place.
+    /// @dev Of at most 8 KiB.
     function sum(uint256 place, uint256 end, uint256 dtype) internal pure returns (uint256 total) {
         unchecked {
             uint256 width = Types.width(dtype);
             uint256 sign = Types.sign(dtype);
-            uint256 flips = sign == 0 ? 0 : (type(uint256).max / ((1 << (8 * width)) - 1)) << 7;
-            total -= ((end - place + 31) / 32) * (32 / width) * sign;
-            uint256 even;
-            uint256 odd;
-            assembly ("memory-safe") {
-                for { let whole := sub(end, 31) } lt(place, whole) { place := add(place, 32) } {
-                    let word := xor(calldataload(place), flips)
-                    even := add(even, and(shr(8, word), LOW_BYTES))
-                    odd := add(odd, and(word, LOW_BYTES))
-                }
-            }
-            if (place < end) {
-                // Behind the end are zeros, which count as such.
-                uint256 word = _word(place, end) ^ flips;
-                even += (word >> 8) & LOW_BYTES;
-                odd += word & LOW_BYTES;
-            }
-            // From a word's last byte on, which is a value's highest.
-            for (uint256 i = 32; i != 0; even >>= 16) {
-                total += (odd & 0xffff) << (8 * (--i % width));
-                total += (even & 0xffff) << (8 * (--i % width));
-                odd >>= 16;
+            if (end - place >= FEW * width) return _sumBytes(place, end, width, sign);
+            for (; place < end; place += width) {
+                total += Reads.integer(place, width, sign);
             }
         }
     }
@@ -114,6 +97,35 @@ library Reductions {
     function greater(uint256 dtype, uint256 a, uint256 b) internal pure returns (uint256 result) {
         if (dtype == Types.F32) result = Binary32.max(a, b);
         else result = int256(a) > int256(b) ? a : b;
+    }
+
+    /// @dev Each of a word's bytes is summed over all words, in 16 bits, then shifted to its place.
+    function _sumBytes(uint256 place, uint256 end, uint256 width, uint256 sign) private pure returns (uint256 total) {
+        unchecked {
+            uint256 flips = sign == 0 ? 0 : (type(uint256).max / ((1 << (8 * width)) - 1)) << 7;
+            total -= ((end - place + 31) / 32) * (32 / width) * sign;
+            uint256 even;
+            uint256 odd;
+            assembly ("memory-safe") {
+                for { let whole := sub(end, 31) } lt(place, whole) { place := add(place, 32) } {
+                    let word := xor(calldataload(place), flips)
+                    even := add(even, and(shr(8, word), LOW_BYTES))
+                    odd := add(odd, and(word, LOW_BYTES))
+                }
+            }
+            if (place < end) {
+                // Behind the end are zeros, which count as such.
+                uint256 word = _word(place, end) ^ flips;
+                even += (word >> 8) & LOW_BYTES;
+                odd += word & LOW_BYTES;
+            }
+            // From a word's last byte on, which is a value's highest.
+            for (uint256 i = 32; i != 0; even >>= 16) {
+                total += (odd & 0xffff) << (8 * (--i % width));
+                total += (even & 0xffff) << (8 * (--i % width));
+                odd >>= 16;
+            }
+        }
     }
 
     /// @dev Sixteen positions a word; behind the end are zeros, whose products are none.
