@@ -46,9 +46,9 @@ library Merkle {
             mstore(end, 1)
             mstore(add(end, 32), 1)
             mstore(add(end, 64), 1)
-            for { let at := base } lt(at, end) { at := add(at, 128) } {
-                let first := or(iszero(mload(at)), iszero(mload(add(at, 32))))
-                let second := or(iszero(mload(add(at, 64))), iszero(mload(add(at, 96))))
+            for { let place := base } lt(place, end) { place := add(place, 128) } {
+                let first := or(iszero(mload(place)), iszero(mload(add(place, 32))))
+                let second := or(iszero(mload(add(place, 64))), iszero(mload(add(place, 96))))
                 zero := or(zero, or(first, second))
             }
             let done := 1
