@@ -7,7 +7,6 @@ import {Clock} from "./Clock.sol";
 import {Court, CourtStorage} from "./CourtStorage.sol";
 import {Games} from "./Games.sol";
 import {Merkle} from "./Merkle.sol";
-import {Payments} from "./Payments.sol";
 import {Roots} from "./Roots.sol";
 import {Schedule} from "./Schedule.sol";
 import {Verdicts} from "./Verdicts.sol";
@@ -26,14 +25,8 @@ library Defences {
         if (!s.validity.violates(evidence.clause, place)) {
             revert IDisputeCourt.NotInvalid(evidence.clause, evidence.node);
         }
-        GameBook storage book = s.games[id];
-        uint96 refund = Schedule.price(s, Schedule.INVALIDITY);
-        if (refund > book.bond) refund = book.bond;
-        book.bond -= refund;
         emit IDisputeCourt.ProgramInvalid(id, evidence.clause, evidence.node);
-        emit IDisputeCourt.Refunded(id, msg.sender, refund);
-        Verdicts.dismiss(s, id, game);
-        Payments.pay(s, msg.sender, refund);
+        Verdicts.dismiss(s, id, game, Schedule.INVALIDITY);
     }
 
     function timeout(bytes32 id, bytes calldata state) external {
@@ -41,7 +34,7 @@ library Defences {
         Game memory game = Games.standing(s, id, state)[0];
         GameBook storage book = s.games[id];
         if (!Clock.passed(book.deadline, book.blockNumber)) revert IDisputeCourt.NotYet(book.deadline);
-        if (game.turn == Side.Challenger) Verdicts.dismiss(s, id, game);
+        if (game.turn == Side.Challenger) Verdicts.dismiss(s, id, game, Schedule.TIMEOUT);
         else Verdicts.convictFor(s, id, game, game.costs);
     }
 

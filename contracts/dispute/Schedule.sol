@@ -14,6 +14,8 @@ library Schedule {
     uint256 internal constant EVALUATION = 84_000;
     uint256 internal constant REFUTATION = 270_000;
     uint256 internal constant INVALIDITY = 200_000;
+    /// @dev To say that a challenger is silent.
+    uint256 internal constant TIMEOUT = 110_000;
     /// @dev The answer to a demand.
     uint256 internal constant DISCLOSURE = 132_000;
     /// @dev 32 bytes posted.

@@ -6,18 +6,25 @@ import {LeaseId} from "../types/LeaseId.sol";
 import {CourtStorage} from "./CourtStorage.sol";
 import {Deposits} from "./Deposits.sol";
 import {Payments} from "./Payments.sol";
+import {Schedule} from "./Schedule.sol";
 
 /// @notice How games end.
 library Verdicts {
-    /// @dev The challenger was wrong, or silent: what is left of its bond is burnt.
-    function dismiss(CourtStorage storage s, bytes32 id, Game memory game) internal {
+    /// @dev The challenger was wrong, or silent: out of its bond, who ends the game is paid for doing so, and what is
+    /// left is burnt. @param units Gas of the transaction.
+    function dismiss(CourtStorage storage s, bytes32 id, Game memory game, uint256 units) internal {
         uint96 bond = s.games[id].bond;
+        uint96 refund = Schedule.price(s, units);
+        if (refund > bond) refund = bond;
+        bond -= refund;
         delete s.games[id];
         --s.leases[game.lease].conviction.games;
         --s.nodes[game.lease.node()].games;
+        emit IDisputeCourt.Refunded(id, msg.sender, refund);
         emit IDisputeCourt.Dismissed(id, game.lease, bond);
         s.market.gameClosed(game.lease);
         Payments.burn(bond);
+        Payments.pay(s, msg.sender, refund);
     }
 
     /// @dev The node was wrong, or silent. @param costs What its deposit owes the challenger.

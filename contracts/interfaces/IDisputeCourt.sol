@@ -337,7 +337,7 @@ interface IDisputeCourt is IArbiter {
     /// @notice After every move and opening. @param posted What the move posted: its entries one after the other (of a
     /// trace, the node half's first), the leaf, the partial results or the reads.
     event Moved(bytes32 indexed game, bytes state, uint40 deadline, bytes posted);
-    /// @notice Part of the bond that paid for a move of the defender.
+    /// @notice Part of the bond that paid for a move of the defender, or whoever told that the challenger is silent.
     event Refunded(bytes32 indexed game, address indexed to, uint96 amount);
     /// @notice The challenger lost. @param burnt What was left of its bond.
     event Dismissed(bytes32 indexed game, LeaseId indexed lease, uint96 burnt);
@@ -532,7 +532,7 @@ interface IDisputeCourt is IArbiter {
     /// @notice The defender, at any of its moves, shows that the program is not valid, and has won.
     function invalid(bytes32 id, bytes calldata game, Evidence calldata evidence) external;
 
-    /// @notice Whoever did not move in time has lost. By anyone.
+    /// @notice Whoever did not move in time has lost. By anyone, who is paid for it out of a silent challenger's bond.
     function timeout(bytes32 id, bytes calldata game) external;
 
     /* AFTER A CONVICTION */

@@ -116,6 +116,18 @@ def test_what_is_left_of_a_lost_bond_is_burnt(courtroom: Courtroom) -> None:
     assert courtroom.state(accused.lease) is State.REVEALED
 
 
+def test_who_tells_that_a_challenger_is_silent_is_paid_out_of_its_bond(courtroom: Courtroom) -> None:
+    duel, _ = opened(courtroom)
+    answer(courtroom, duel)
+    courtroom.pass_move(duel)
+    left = duel.book.bond
+    receipt = duel.timeout(courtroom.rich(courtroom.stranger), price=GWEI)
+    paid = receipt.one("Refunded")
+    assert (paid.game, paid.to) == (duel.id, courtroom.stranger)
+    assert receipt.gas * GWEI * 5 // 4 < paid.amount < receipt.gas * GWEI * 3 // 2
+    assert receipt.one("Dismissed").burnt == left - paid.amount
+
+
 def test_refunds_end_with_the_bond(courtroom: Courtroom) -> None:
     """A bond outlasts every game at the cap; here it is shortened by hand, and the defender still moves."""
     duel, bond = opened(courtroom)

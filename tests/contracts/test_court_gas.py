@@ -186,6 +186,23 @@ def test_whole_games(courtroom: Courtroom, record: Record, name: str, shape: tup
     record(limit=3_000_000, **{name: game.total})
 
 
+@pytest.mark.parametrize("checkpoints", [1, 13, 128])
+def test_a_node_that_answers_a_silent_challenger_loses_nothing(courtroom: Courtroom, checkpoints: int) -> None:
+    """The answer and the timeout, by its operator at one gwei, against what both are paid."""
+    world = wide_world(3, steps=checkpoints, interval=1)
+    accused = courtroom.accuse(world, size=64)
+    duel = courtroom.open_game_by(accused, price=GWEI)
+    operator = accused.lease.node.operator
+    before = courtroom.balance_of(operator)
+    assert duel.step(*Sides(world, last_node(world, 0), Side.CHALLENGER).players(accused), price=GWEI)
+    spent = duel.receipt.gas
+    courtroom.pass_move(duel)
+    spent += duel.timeout(operator, price=GWEI).gas
+    gained = courtroom.balance_of(operator) - before
+    paid = gained + spent * GWEI
+    assert spent * GWEI < paid < spent * GWEI * 8 // 5, f"spent {spent}, was paid {paid // GWEI}"
+
+
 # The rest
 
 
