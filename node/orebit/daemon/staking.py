@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +22,6 @@ from orebit.daemon.config import NodeConfig
 from orebit.daemon.court.deposit import Deposit
 from orebit.daemon.journal import Journal
 from orebit.errors import AccountError
-from orebit.executor.conformance import run_conformance
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Owner:
             )
         node = await registration.find_node(self.registry, self.journal, self.sender.address)
         if node is None:
-            await asyncio.to_thread(run_conformance)
             await self._allow(amount)
             url = self.config.public_url
             node = await registration.register(self.registry, self.sender, self.journal, url, amount)
