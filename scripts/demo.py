@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import structlog
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -32,13 +34,20 @@ from local_network import (
 from orebit.chain import deployment
 from orebit.chain.connection import connect
 from orebit.chain.history import replay
+from orebit.chain.home import Home
 from orebit.chain.ledger import Ledger, Outcome
 from orebit.cli.task_view import picture_view
+from orebit.errors import ConfigError, OrebitError
 from orebit.store.client import BlobClient
 from orebit.store.local import LocalStore
+from orebit.strategy.audit import Audit, audit
+from orebit.strategy.journal import JobRecord
 from orebit.strategy.onlooking import JobPicture, Onlooker
+from orebit.strategy.requester import open_journal
+from orebit.strategy.serving import serve_store
 
 FOLDER = ROOT / "build" / "demo"
+MODEL = FOLDER / "model.safetensors"
 EXAMPLE = ROOT / "examples" / "mnist_mlp"
 NODES = ["ada", "bob", "cleo"]
 VICTIM = "bob"
@@ -98,8 +107,9 @@ def set_up(network: LocalNetwork) -> Demo:
 
 def submit(network: LocalNetwork, requester: Member) -> subprocess.Popen[bytes]:
     """Starts `orebit task submit`, as a requester would."""
-    command = [sys.executable, "-m", "orebit.cli.main", "task", "submit", str(EXAMPLE / "task.toml"), "--yes"]
-    console.print("orebit task submit examples/mnist_mlp/task.toml --yes", style="bold")
+    flags = ["--yes", "--output", str(MODEL)]
+    command = [sys.executable, "-m", "orebit.cli.main", "task", "submit", str(EXAMPLE / "task.toml"), *flags]
+    console.print(f"orebit task submit examples/mnist_mlp/task.toml --yes --output {MODEL.name}", style="bold")
     return network.spawn(command, requester.name, requester.environment)
 
 
@@ -128,8 +138,6 @@ async def follow(demo: Demo) -> None:
 
 async def look(onlooker: Onlooker) -> JobPicture | None:
     """The job, or None while its task is not on-chain yet."""
-    from orebit.errors import ConfigError
-
     try:
         return await onlooker.look()
     except ConfigError:
@@ -148,18 +156,22 @@ def summary(picture: JobPicture, events: list[str]) -> str:
     return " | ".join([*batches, *events[-1:]])
 
 
-def measure_accuracy(demo: Demo) -> float:
+def last_words(demo: Demo) -> str:
+    """What the driver said when the task was done."""
+    lines = (demo.network.folder / "requester.log").read_text().splitlines()
+    return next(line for line in reversed(lines) if line.startswith(f"Task {TRAINING} is done"))
+
+
+def measure_accuracy() -> float:
     """The share of held-out images that the trained model names right, by ordinary torch."""
     import torch
     from safetensors.torch import load_file
 
-    path = FOLDER / "model.safetensors"
-    demo.network.orebit(demo.requester, "task", "result", str(TRAINING), "-o", str(path))
     sys.path.insert(0, str(EXAMPLE))
     import train
 
     training = train.job()
-    training.model.load_state_dict(load_file(path), strict=True)
+    training.model.load_state_dict(load_file(MODEL), strict=True)
     images, labels = training.held_out
     training.model.eval()
     with torch.no_grad():
@@ -177,57 +189,59 @@ def measure_gas(network: LocalNetwork) -> int:
     return used
 
 
-async def read_books(network: LocalNetwork) -> Ledger:
-    """Every task, lease and node, from the deployment's events."""
-    async with await connect([network.rpc], deployment.load(path=network.deployment)) as connection:
-        return (await replay(connection))[0]
+async def look_back(demo: Demo) -> tuple[Ledger, bool]:
+    """Every task, lease and node from the deployment's events, and whether every token is accounted for.
+
+    Meanwhile the requester's blobs are served as `orebit task serve` serves them, and both tasks audited: the training
+    by an onlooker's command, which is shown, and the averaging beside it.
+    """
+    network = demo.network
+    onlooker = network.add_member("onlooker")
+    console.print(f"orebit audit {TRAINING} --reexecute 1", style="bold")
+    async with serve_store(Home(demo.requester.home), "127.0.0.1", the_job(demo).port):
+        # An audit that finds anything wrong exits non-zero, which raises.
+        told, (books, averaging) = await asyncio.gather(
+            asyncio.to_thread(network.orebit, onlooker, "audit", str(TRAINING), "--reexecute", "1"),
+            read_books(network, Path(onlooker.home)),
+        )
+    console.print(told, highlight=False, soft_wrap=True)
+    averaging.demand()
+    return books, averaging.conserved
 
 
-def audit(demo: Demo, onlooker: Member) -> bool:
-    """Audits both tasks from RPC and blobs alone, and shows the first; whether every token is accounted for."""
-    command = [sys.executable, "-m", "orebit.cli.main", "task", "serve"]
-    server = demo.network.spawn(command, "serve", demo.requester.environment)
+async def read_books(network: LocalNetwork, folder: Path) -> tuple[Ledger, Audit]:
+    """The books, and an audit of the averaging task from RPC and blobs alone."""
+    chosen = deployment.load(path=network.deployment)
+    async with await connect([network.rpc], chosen) as connection, aiohttp.ClientSession() as session:
+        books, _ = await replay(connection)
+        return books, await audit(connection, AVERAGING, BlobClient(session, LocalStore(folder)), reexecute=1)
+
+
+def the_job(demo: Demo) -> JobRecord:
+    """As the requester's journal has it."""
+    journal = open_journal(Home(demo.requester.home))
     try:
-        wait_for_log(demo.network.folder / "serve.log", "Serving")
-        console.print(f"orebit audit {TRAINING} --reexecute 1", style="bold")
-        with ThreadPoolExecutor() as pool:
-            other = pool.submit(demo.network.orebit, onlooker, "audit", str(AVERAGING), "--reexecute", "1", "--json")
-            told = demo.network.orebit(onlooker, "audit", str(TRAINING), "--reexecute", "1")
-            console.print(told, highlight=False, soft_wrap=True)
-            # An audit that finds anything wrong exits non-zero, which raises.
-            return bool(json.loads(other.result())["conserved"])
+        job = journal.of_task(TRAINING)
     finally:
-        kill_hard(server)
-
-
-def wait_for_log(path: Path, word: str) -> None:
-    """Waits until a process has written `word`. Raises RuntimeError after twenty seconds."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if path.exists() and word in path.read_text():
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"{path} never said {word!r}.")
+        journal.close()
+    assert job is not None, "its driver has ended well"
+    return job
 
 
 def report(demo: Demo, started: float) -> dict[str, Any]:
     """Measures what the run achieved and writes `build/demo/report.json`."""
-    network = demo.network
     with ThreadPoolExecutor() as pool:
-        accuracy = pool.submit(measure_accuracy, demo)
-        onlooker = network.add_member("onlooker")
-        jobs = pool.submit(network.orebit, demo.requester, "task", "list", "--json")
-        books = asyncio.run(read_books(network))
-        conserved = audit(demo, onlooker)
+        accuracy = pool.submit(measure_accuracy)
+        books, conserved = asyncio.run(look_back(demo))
     final = [lease for lease in books.leases.values() if lease.outcome is Outcome.FINAL and not lease.replica]
     shards = sum(lease.grains * books.batches[lease.batch].size for lease in final)
     found = {
         "accuracy": round(accuracy.result(), 4),
-        "rounds": json.loads(jobs.result())[0]["rounds"],
+        "rounds": the_job(demo).spec.rounds,
         "shards_paid": shards,
         "replicated": sum(node.replicas for node in books.nodes.values()),
         "restarted": demo.restarted,
-        "gas_per_shard": round(measure_gas(network) / shards),
+        "gas_per_shard": round(measure_gas(demo.network) / shards),
         "seconds": round(time.monotonic() - started, 1),
         "conserved": conserved,
     }
@@ -237,17 +251,18 @@ def report(demo: Demo, started: float) -> dict[str, Any]:
 
 def main() -> int:
     """Returns the exit code: 0 only when the task completed and every token is accounted for."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with interruptible(), LocalNetwork(FOLDER) as network:
         started = time.monotonic()
         try:
             demo = set_up(network)
             asyncio.run(follow(demo))
-            console.print((FOLDER / "requester.log").read_text().strip().splitlines()[-2], soft_wrap=True)
+            console.print(last_words(demo), soft_wrap=True)
             found = report(demo, started)
         except KeyboardInterrupt:
             console.print("Interrupted; every process is ended.")
             return 130
-        except RuntimeError as error:
+        except (RuntimeError, OrebitError) as error:
             console.print(Text.assemble(("The demo failed. ", "bold red"), str(error)))
             console.print(f"Logs are in {FOLDER}.")
             return 1

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,15 @@ ROOT = Path(__file__).resolve().parent.parent
 ORE = 10**18
 PASSWORD = "local network"
 # Nodes of a simulated chain: quick to look, with stake for every lease they can hold.
-NODE_SETTINGS = {
-    "slots": "12",
-    "parallel": "1",
-    "threads": "1",
-    "poll-seconds": "0.2",
-    "reveal-confirmations": "0",
-    "exit-grace-seconds": "1",
-    "withdraw-above": "1000000",
-    "stake-total": "1000000",
-    "stake-per-requester": "1000000",
+NODE_SETTINGS: dict[str, object] = {
+    "slots": 12,
+    "parallel": 1,
+    "threads": 1,
+    "poll_seconds": 0.2,
+    "reveal_confirmations": 0,
+    "exit_grace_seconds": 1,
+    "withdraw_above": 1_000_000,
+    "stake": {"total": 1_000_000, "per_requester": 1_000_000},
 }
 
 
@@ -229,31 +228,31 @@ def start(network: LocalNetwork, people: Sequence[str], nodes: Sequence[str], pu
     network.start_chain()
     for name in (*people, *nodes):
         create_account(network.add_member(name))
-    with ThreadPoolExecutor(len(nodes)) as pool:
-        written = [pool.submit(init_node, network, network.members[name]) for name in nodes]
-        network.deploy()
-        for each in written:
-            each.result()
+    for name in nodes:
+        init_node(network, network.members[name])
+    network.deploy()
     network.fund(list(network.members.values()), purse)
 
 
 def init_node(network: LocalNetwork, member: Member) -> None:
-    """`orebit node init` on a free port of loopback."""
+    """Writes what `orebit node init` would, for a free port of loopback."""
+    from orebit.daemon.config import FILE_NAME, make_config, render_config
+
     port = free_port()
-    place = {"public-url": f"http://127.0.0.1:{port}", "listen-host": "127.0.0.1", "listen-port": str(port)}
-    flags = [part for key, value in (place | NODE_SETTINGS).items() for part in (f"--{key}", value)]
-    network.orebit(member, "node", "init", *flags)
+    place = {"public_url": f"http://127.0.0.1:{port}", "listen_host": "127.0.0.1", "listen_port": port}
+    config = make_config(rpc=[network.rpc], **place, **NODE_SETTINGS)
+    (member.home / FILE_NAME).write_text(render_config(config), encoding="utf-8")
 
 
 def start_nodes(network: LocalNetwork, names: Sequence[str], stake: int) -> None:
     """Stakes (whole TokenAI) and starts node daemons side by side, each with an owner and a store of its own."""
     with ThreadPoolExecutor(len(names)) as pool:
-        staked = [pool.submit(network.orebit, network.members[name], "node", "stake", str(stake)) for name in names]
-        for each in staked:
+        members = [network.members[name] for name in names]
+        staked = {pool.submit(network.orebit, member, "node", "stake", str(stake)): member for member in members}
+        # From here, not from the pool: the kernel ties a child to the thread that started it.
+        for each in as_completed(staked):
             each.result()
-    # From here, not from the pool: the kernel ties a child to the thread that started it.
-    for name in names:
-        run_node(network, network.members[name])
+            run_node(network, staked[each])
 
 
 def run_node(network: LocalNetwork, member: Member) -> None:
