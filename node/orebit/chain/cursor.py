@@ -57,6 +57,13 @@ class Cursor:
         )
         return [Position(number, bytes(block_hash)) for number, block_hash in rows]
 
+    def newest(self) -> Position | None:
+        """The first of them."""
+        found = self._database.execute(
+            "SELECT number, hash FROM reader_blocks WHERE reader = ? ORDER BY number DESC LIMIT 1", (self._reader,)
+        ).fetchone()
+        return None if found is None else Position(found[0], bytes(found[1]))
+
     def logs_above(self, number: int) -> list[Mapping[str, Any]]:
         """Logs delivered from blocks above `number`, newest first."""
         rows = self._database.execute(

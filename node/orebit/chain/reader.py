@@ -61,6 +61,23 @@ class Delivery:
     logs: tuple[Log, ...]
 
 
+class _Headers:
+    """One endpoint's headers as one poll sees them, each asked for once; the head is known already."""
+
+    def __init__(self, endpoint: Endpoint, head: Block) -> None:
+        self.endpoint = endpoint
+        self.head = head
+        self._seen: dict[int, Block] = {head.number: head}
+
+    async def at(self, number: int) -> Block | None:
+        if number not in self._seen:
+            found = await _block(self.endpoint, number)
+            if found is None:
+                return None
+            self._seen[number] = found
+        return self._seen[number]
+
+
 class EventReader:
     """Reads from the deployment's block on. `database` may be the consumer's own: the cursor moves with its writes."""
 
@@ -84,6 +101,8 @@ class EventReader:
         self._doubted: dict[bytes, int] = {}
         self.head: Block | None = None
         """The highest block seen; it never goes back, whatever endpoint answers."""
+        self.up_to_date = False
+        """Whether the last poll found the chain's head to be the last acknowledged block, by its hash."""
 
     def close(self) -> None:
         """Closes the database that was opened for it, if one was."""
@@ -92,22 +111,28 @@ class EventReader:
     @property
     def position(self) -> Position | None:
         """The last acknowledged block; None before the first."""
-        return next(iter(self._cursor.positions()), None)
+        return self._cursor.newest()
 
     async def poll(self) -> Delivery | None:
         """What is new, None when nothing is; the same again until it is acknowledged.
 
         Raises `ReorgTooDeep`, and `ChainError` when no endpoint answers.
         """
+        self.up_to_date = False
         endpoint, head = await self._best_endpoint()
         if self.head is not None and head.number < self.head.number:
             return None
         self.head = head
-        start = await self._ancestor(endpoint)
+        last = self.position
+        self.up_to_date = last is not None and last.hash == head.hash
+        if self.up_to_date:
+            return None
+        headers = _Headers(endpoint, head)
+        start = await self._ancestor(headers, last)
         if start is None:
             return None
         undone = self._decode(self._cursor.logs_above(start.number))
-        blocks, logs = await self._read_on(endpoint, start, head.number - self.settings.confirmations)
+        blocks, logs = await self._read_on(headers, start, head.number - self.settings.confirmations)
         if not blocks and not undone:
             return None
         position = blocks[-1] if blocks else start
@@ -117,6 +142,7 @@ class EventReader:
 
     def acknowledge(self, delivery: Delivery) -> None:
         """The consumer has it for good: the cursor moves. Within the consumer's transaction, it moves with that."""
+        self.up_to_date = delivery.position.hash == delivery.head.hash
         keep_above = delivery.position.number - self.settings.keep_blocks
         self._cursor.move(delivery.ancestor, delivery.blocks, delivery.logs, keep_above)
 
@@ -156,13 +182,18 @@ class EventReader:
             )
         return best
 
-    async def _ancestor(self, endpoint: Endpoint) -> Position | None:
+    async def _ancestor(self, headers: _Headers, last: Position | None) -> Position | None:
         """The newest known block that the chain still has; None while the endpoint lags behind the cursor."""
-        known = self._cursor.positions()
-        if not known:
+        if last is None:
             return Position(self._connection.deployment.block - 1, b"")
+        if headers.head.number > last.number:
+            # The block after it, which is to be read anyway, names it as its parent unless there was a reorg.
+            following = await headers.at(last.number + 1)
+            if following is not None and following.parent == last.hash:
+                return last
+        known = self._cursor.positions()
         for position in known:
-            found = await _block(endpoint, position.number)
+            found = await headers.at(position.number)
             if found is None and position is known[0]:
                 return None
             if found is not None and found.hash == position.hash:
@@ -173,10 +204,10 @@ class EventReader:
             "the journal away and start again, to read everything anew."
         )
 
-    async def _read_on(self, endpoint: Endpoint, start: Position, target: int) -> tuple[list[Position], list[Log]]:
+    async def _read_on(self, headers: _Headers, start: Position, target: int) -> tuple[list[Position], list[Log]]:
         if target - start.number > self.settings.keep_blocks + self.settings.max_blocks:
-            return await self._read_range(endpoint, start, target - self.settings.keep_blocks)
-        return await self._read_blocks(endpoint, start, min(target, start.number + self.settings.max_blocks))
+            return await self._read_range(headers.endpoint, start, target - self.settings.keep_blocks)
+        return await self._read_blocks(headers, start, min(target, start.number + self.settings.max_blocks))
 
     async def _read_range(self, endpoint: Endpoint, start: Position, limit: int) -> tuple[list[Position], list[Log]]:
         """One range, halved until the endpoint takes it; its end must stay the same block all along."""
@@ -203,16 +234,16 @@ class EventReader:
             self._range = min(2 * self._range, self.settings.max_range)
             return [Position(last, end.hash)], sorted(logs, key=_order)
 
-    async def _read_blocks(self, endpoint: Endpoint, start: Position, last: int) -> tuple[list[Position], list[Log]]:
+    async def _read_blocks(self, headers: _Headers, start: Position, last: int) -> tuple[list[Position], list[Log]]:
         """Block by block, as far as each follows the one before."""
         blocks: list[Position] = []
         logs: list[Log] = []
         previous = start.hash
         for number in range(start.number + 1, last + 1):
-            header = await _block(endpoint, number)
+            header = await headers.at(number)
             if header is None or (previous and header.parent != previous):
                 break
-            found = await self._logs_of(endpoint, header)
+            found = await self._logs_of(headers.endpoint, header)
             if found is None:
                 break
             blocks.append(Position(number, header.hash))

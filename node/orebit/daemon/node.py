@@ -18,6 +18,7 @@ from eth_account.signers.local import LocalAccount
 
 from orebit.chain.arbiter import Arbiter
 from orebit.chain.connection import Connection, connect
+from orebit.chain.cursor import Position
 from orebit.chain.home import Home
 from orebit.chain.market import Market
 from orebit.chain.reader import EventReader, ReorgTooDeep
@@ -29,6 +30,7 @@ from orebit.daemon.acts import Dispatch
 from orebit.daemon.config import NodeConfig
 from orebit.daemon.court.chambers import Office, open_office
 from orebit.daemon.court.prudence import Prudence
+from orebit.daemon.decision import Clock
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import Journal
 from orebit.daemon.leasing import Room
@@ -86,6 +88,7 @@ class Node:
         self._stopping = asyncio.Event()
         self._info: NodeInfo | None = None
         self._block = 0
+        self._at: Position | None = None
         self._pause = parts.config.poll_seconds
         self._told_no_stake = False
         self._told_no_deposit = False
@@ -167,8 +170,7 @@ class Node:
     async def _cycle(self) -> bool:
         """Reads, decides, sends; whether something was sent, so that the next cycle follows at once."""
         parts = self._parts
-        await self._read_events()
-        clock = await parts.view.clock()
+        clock = await self._read_events()
         self._block = clock.block
         if parts.sender.anonymous_in_flight:
             log.info("waiting for a transaction of an earlier run", count=parts.sender.anonymous_in_flight)
@@ -185,9 +187,14 @@ class Node:
                 parts.journal.publish(act.leases[0])
         return bool(sent)
 
-    async def _read_events(self) -> None:
+    async def _read_events(self) -> Clock:
+        """Up to the head, which is what this cycle takes for the present."""
         parts = self._parts
         while (delivery := await parts.reader.poll()) is not None:
+            # A block without a log of the deployment on top of the last one leaves what was read as it is.
+            if delivery.logs or delivery.undone or self._at is None or delivery.ancestor != self._at.number:
+                parts.view.snapshot.forget()
+            self._at = delivery.position
             with parts.journal.transaction():
                 parts.journal.roll_back(delivery.ancestor)
                 if parts.court is not None:
@@ -198,12 +205,16 @@ class Node:
                         parts.court.watch.apply(event)
                 parts.reader.acknowledge(delivery)
             if delivery.position.number >= delivery.head.number or self._stopping.is_set():
-                return
+                break
+        head = parts.reader.head
+        assert head is not None, "a poll that returns has seen one"
+        parts.view.snapshot.stand(head.hash if self._at is not None and parts.reader.up_to_date else None)
+        return Clock(head.number, head.timestamp)
 
     async def _room(self) -> Room | None:
         """What may be taken on, None when nothing may."""
         parts = self._parts
-        self._info = info = await parts.registry.node_of(parts.node)
+        self._info = info = await parts.view.node(parts.node)
         journal = parts.journal
         if self._stopping.is_set() or journal.draining or journal.halted or parts.obligations.contested:
             return None

@@ -12,6 +12,7 @@ from orebit.chain import commitments
 from orebit.chain.types import BatchInfo, LeaseId, LeaseInfo, LeaseState, TaskInfo, Terms
 from orebit.daemon.config import NodeConfig
 from orebit.daemon.court.prudence import Prudence
+from orebit.daemon.decision import Clock
 from orebit.daemon.inputs import Inputs
 from orebit.daemon.journal import BatchHint, Journal, Phase, Stranger
 from orebit.daemon.leasing import Room, choose_run, most_grains, seconds_allowed, stake_needed
@@ -102,10 +103,12 @@ class Scout:
         if room is None or not room.slots:
             self.offers.clear()
             return
+        clock: Clock | None = None
         if self._config.take_replicas:
             for stranger in self._journal.strangers(Phase.COMMITTED, Phase.CALLED):
                 if stranger.lease not in self.chances and self._due(stranger.lease):
-                    await self._consider_stranger(stranger, room)
+                    clock = clock or await self._view.clock()
+                    await self._consider_stranger(stranger, room, clock)
         for hint in self._journal.open_batches():
             if self._is_busy():
                 return
@@ -126,7 +129,7 @@ class Scout:
     # Free grains
 
     async def _consider_batch(self, hint: BatchHint, room: Room) -> None:
-        batch = await self._view.market.batch_of(hint.batch)
+        batch = await self._view.batch_of(hint.batch)
         if batch.closed or not batch.free:
             return
         task = await self._view.task(hint.task)
@@ -195,7 +198,7 @@ class Scout:
 
     # Drawn leases
 
-    async def _consider_stranger(self, stranger: Stranger, room: Room) -> None:
+    async def _consider_stranger(self, stranger: Stranger, room: Room, clock: Clock) -> None:
         lease = stranger.lease
         hint = self._journal.batch(stranger.batch)
         url = hint and self._journal.task(hint.task)
@@ -203,7 +206,6 @@ class Scout:
             return
         task = await self._view.task(hint.task)
         terms = task.terms
-        clock = await self._view.clock()
         drawn_at = commitments.draw_block(stranger.since, terms)
         if clock.block >= drawn_at + terms.lottery_blocks:
             return self._forget(lease)

@@ -53,7 +53,7 @@ class Settlement:
         return acts
 
     async def _withdrawal(self) -> list[Act]:
-        self.balance = await self._market.balance_of(self._node)
+        self.balance = await self._view.balance(self._node)
         if self.balance == 0 or self.balance <= self._config.withdraw_above:
             return []
         return [Act("withdraw", (), self._market.encode_withdraw(self._node))]

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 from orebit.chain.commitments import draw_block, is_drawn
-from orebit.chain.connection import Connection
+from orebit.chain.connection import BlockReference, Connection
 from orebit.chain.market import Market
 from orebit.chain.registry import Registry
-from orebit.chain.types import LeaseId, LeaseInfo, LeaseState, TaskInfo, Terms
+from orebit.chain.types import BatchInfo, LeaseId, LeaseInfo, LeaseState, NodeInfo, TaskInfo, Terms
 from orebit.daemon.decision import Clock, Draw
+from orebit.daemon.snapshot import Snapshot
 
 AT_ONCE = 16
 """Reads that are under way together, so that no endpoint is flooded."""
@@ -26,6 +27,7 @@ class View:
         self.connection = connection
         self.market = market
         self.registry = registry
+        self.snapshot = Snapshot()
         self._tasks: dict[int, TaskInfo] = {}
         self._owners: dict[int, str] = {}
         self._urls: dict[int, str] = {}
@@ -58,12 +60,27 @@ class View:
         return self._owners[node]
 
     async def leases(self, leases: Iterable[LeaseId]) -> dict[LeaseId, LeaseInfo]:
+        """As of the cycle's snapshot."""
         wanted = list(leases)
-        return dict(zip(wanted, await asyncio.gather(*map(self.lease, wanted)), strict=True))
 
-    async def lease(self, lease: LeaseId) -> LeaseInfo:
+        async def ask(lease: LeaseId) -> LeaseInfo:
+            return await self.snapshot.read(lease, lambda block: self.lease(lease, block))
+
+        return dict(zip(wanted, await asyncio.gather(*map(ask, wanted)), strict=True))
+
+    async def lease(self, lease: LeaseId, block: BlockReference = "latest") -> LeaseInfo:
         async with self._gate:
-            return await self.market.lease_of(lease)
+            return await self.market.lease_of(lease, block)
+
+    async def node(self, node: int) -> NodeInfo:
+        """As of the cycle's snapshot, as are the two that follow."""
+        return await self.snapshot.read(("node", node), lambda block: self.registry.node_of(node, block))
+
+    async def balance(self, node: int) -> int:
+        return await self.snapshot.read(("balance", node), lambda block: self.market.balance_of(node, block))
+
+    async def batch_of(self, batch: int) -> BatchInfo:
+        return await self.snapshot.read(("batch", batch), lambda block: self.market.batch_of(batch, block))
 
     async def draw(self, lease: LeaseId, info: LeaseInfo, terms: Terms, clock: Clock) -> Draw:
         """The chain's draw of a committed lease, OPEN until its block is an ancestor of the latest."""
@@ -78,5 +95,9 @@ class View:
         """The hash of block `number`, None while it is not below the latest."""
         if clock.block <= number:
             return None
-        block = await self.connection.block(number)
-        return block.hash if block else None
+
+        async def ask(_: BlockReference) -> bytes | None:
+            block = await self.connection.block(number)
+            return block.hash if block else None
+
+        return await self.snapshot.read(("hash", number), ask)

@@ -262,3 +262,43 @@ async def test_a_cursor_that_cannot_be_written_says_so(anvil: Anvil, tmp_path: P
     async with await connected(anvil) as connection:
         with pytest.raises(StorageError, match="event cursor"):
             EventReader(connection, tmp_path / "missing" / "r.sqlite")
+
+
+async def test_a_new_block_costs_two_requests_and_none_costs_one(anvil: Anvil, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def note(method: str, parameters: list[Any], call: Call) -> None:
+        asked.append(method)
+
+    async with proxy(anvil.url, note) as url, await _through(anvil, [url]) as connection:
+        reader = EventReader(connection, tmp_path / "r.sqlite", settings=SMALL)
+        emit(anvil, 1)
+        assert await _drain(reader) == ([], [1])
+        asked.clear()
+        emit(anvil, 2)
+        delivery = await reader.poll()
+        assert delivery is not None and _nodes(delivery.events) == [2]
+        assert asked == ["eth_getBlockByNumber", "eth_getLogs"]
+        reader.acknowledge(delivery)
+        asked.clear()
+        assert await reader.poll() is None
+        assert asked == ["eth_getBlockByNumber"]
+
+
+async def test_it_is_up_to_date_only_with_the_heads_own_hash(anvil: Anvil, tmp_path: Path) -> None:
+    async with await connected(anvil) as connection:
+        reader = EventReader(connection, tmp_path / "r.sqlite", settings=SMALL)
+        assert not reader.up_to_date
+        emit(anvil, 1)
+        snapshot = anvil.rpc("evm_snapshot")
+        emit(anvil, 2)
+        await _drain(reader)
+        assert reader.up_to_date
+        anvil.rpc("evm_revert", snapshot)
+        assert await reader.poll() is None and not reader.up_to_date, "the head went back, for now"
+        anvil.rpc("evm_setNextBlockTimestamp", hex(4_000_000_000))
+        emit(anvil, 3)
+        delivery = await reader.poll()
+        assert delivery is not None and not reader.up_to_date, "as high as before, another block"
+        reader.acknowledge(delivery)
+        assert reader.up_to_date
