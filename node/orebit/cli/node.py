@@ -125,17 +125,18 @@ def run(
 ) -> None:
     """Run the node until Ctrl-C; what it owes is in its journal, so that it may be killed at any moment."""
     from orebit.daemon.node import run_node  # torch takes seconds, which `status` need not wait for
+    from orebit.daemon.stem import Stem
 
     logs.configure(verbose)
     home = locate()
     config = load_config(home.path)
-    with home.lock():
+    with Stem() as stem, home.lock():
         account = keystore.unlock(home.keystore, keystore.read_password())
         if resume:
             _set(home.journal, halted="", draining="0")
         if audit:
             config = config.model_copy(update={"audit": config.audit.model_copy(update={"share": 1.0})})
-        asyncio.run(run_node(config, home, account, leasing=not audit))
+        asyncio.run(run_node(config, home, account, leasing=not audit, measured=stem.measured))
 
 
 @app.command()

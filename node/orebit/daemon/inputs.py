@@ -27,6 +27,8 @@ from orebit.store import BlobClient, LocalStore, Plan, PlanShard
 log = structlog.get_logger(__name__)
 
 Array = npt.NDArray[Any]
+Measured = Callable[[Measurement, float], float]
+"""As `measured_apart`."""
 
 
 class Inputs:
@@ -41,8 +43,10 @@ class Inputs:
         ranks: int = 1,
         split: Split = Split.DATA,
         hardware: Hardware = Hardware.AUTO,
+        measured: Measured = measured_apart,
     ) -> None:
         self._hardware = hardware
+        self._measured = measured
         self._store = store
         self._client = client
         self._journal = journal
@@ -135,7 +139,7 @@ class Inputs:
         if entry.program in self._refused:
             raise self._refused[entry.program]
         try:
-            return measured_apart(self._measurement(entry), self._limits.measure_seconds)
+            return self._measured(self._measurement(entry), self._limits.measure_seconds)
         except ProgramError as error:
             self._refused[entry.program] = error
             raise

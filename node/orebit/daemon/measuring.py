@@ -90,13 +90,23 @@ def measured_apart(wanted: Measurement, seconds: float) -> float:
             out, complaint = process.communicate(json.dumps(asdict(wanted)), timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
-            raise ProgramError(
-                f"the program {wanted.program} takes this machine more than {seconds:.0f} s to prepare and to make a"
-                " few steps of; this node's limit is `measure_seconds`"
-            ) from None
+            raise too_slow(wanted, seconds) from None
+    return seconds_of(wanted, out, complaint, f"exit code {process.returncode}")
+
+
+def too_slow(wanted: Measurement, seconds: float) -> ProgramError:
+    """What to say of a program whose time was over."""
+    return ProgramError(
+        f"the program {wanted.program} takes this machine more than {seconds:.0f} s to prepare and to make a"
+        " few steps of; this node's limit is `measure_seconds`"
+    )
+
+
+def seconds_of(wanted: Measurement, out: str, complaint: str, ended: str) -> float:
+    """What the other process found: it prints seconds or a reason last, unless it ended otherwise (`ended`: how)."""
     lines = out.splitlines()
-    if process.returncode or not lines:
-        reason = (complaint.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+    if not lines or not lines[-1].startswith("{"):
+        reason = (complaint.strip().splitlines() or [ended])[-1]
         raise ExecutionError(f"a step of the program {wanted.program} cannot be measured: {reason}")
     found: dict[str, Any] = json.loads(lines[-1])
     if "refused" in found:

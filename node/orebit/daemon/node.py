@@ -31,9 +31,10 @@ from orebit.daemon.config import NodeConfig
 from orebit.daemon.court.chambers import Office, open_office
 from orebit.daemon.court.prudence import Prudence
 from orebit.daemon.decision import Clock
-from orebit.daemon.inputs import Inputs
+from orebit.daemon.inputs import Inputs, Measured
 from orebit.daemon.journal import Journal
 from orebit.daemon.leasing import Room
+from orebit.daemon.measuring import measured_apart
 from orebit.daemon.obligations import Obligations, Standing
 from orebit.daemon.scout import Scout
 from orebit.daemon.settlement import Settlement
@@ -318,7 +319,13 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def assemble(
-    config: NodeConfig, home: Home, account: LocalAccount, journal: Journal, *, leasing: bool = True
+    config: NodeConfig,
+    home: Home,
+    account: LocalAccount,
+    journal: Journal,
+    *,
+    leasing: bool = True,
+    measured: Measured = measured_apart,
 ) -> AsyncIterator[Node]:
     """A node with its servers up, registered under its account.
 
@@ -339,7 +346,9 @@ async def assemble(
         sender = await stack.enter_async_context(Sender(connection, account, home.outbox, settings))
         node = await _identify(config, journal, connection, sender)
         log.info("node is up", node=node, address=account.address, serves=url, as_=config.public_url)
-        parts = _build(config, home, account, journal, store, connection, session, sender, node, leasing=leasing)
+        parts = _build(
+            config, home, account, journal, store, connection, session, sender, node, leasing=leasing, measured=measured
+        )
         running = Node(parts)
         status = web.Application()
         status.router.add_get("/status", lambda _request: _answer(running))
@@ -375,11 +384,12 @@ def _build(
     node: int,
     *,
     leasing: bool,
+    measured: Measured,
 ) -> Parts:
     market, registry = Market(connection), Registry(connection)
     view = View(connection, market, registry)
     client = BlobClient(session, store)
-    inputs = Inputs(store, client, journal, config.limits, config.ranks, config.split, config.device)
+    inputs = Inputs(store, client, journal, config.limits, config.ranks, config.split, config.device, measured)
     workshop = Workshop(journal, store, inputs, config.threads, config.ranks, config.split, config.device)
     worker = Worker(workshop, inputs, config.parallel)
     prudence = Prudence(inputs, view, config.threads) if connection.deployment.has_court else None
@@ -414,11 +424,21 @@ def _build(
     )
 
 
-async def run_node(config: NodeConfig, home: Home, account: LocalAccount, *, leasing: bool = True) -> None:
-    """Runs a node in this process until a signal; the home is locked already. `leasing` False: it only audits."""
+async def run_node(
+    config: NodeConfig,
+    home: Home,
+    account: LocalAccount,
+    *,
+    leasing: bool = True,
+    measured: Measured = measured_apart,
+) -> None:
+    """Runs a node in this process until a signal; the home is locked already.
+
+    leasing: False for a node that only audits. measured: how strangers' programs are timed.
+    """
     journal = Journal(home.journal)
     try:
-        async with assemble(config, home, account, journal, leasing=leasing) as node:
+        async with assemble(config, home, account, journal, leasing=leasing, measured=measured) as node:
             await node.run()
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,43 @@ def test_a_measurement_ends_when_its_time_is_over(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_is_refused_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ExecutionError, match="not in the store"):
         measured_apart(measurement(tmp_path / "one", str(tmp_path / "other")), 120)
+
+
+STEM = """
+import json, os, sys, time
+from orebit.daemon.measuring import Measurement
+from orebit.daemon.stem import Stem
+from orebit.errors import OrebitError
+with Stem() as stem:
+    secret = "known only after the stem was made"
+    for seconds, wanted in json.loads(sys.argv[1]):
+        started = time.monotonic()
+        try:
+            print(json.dumps(["seconds", stem.measured(Measurement(**wanted), seconds)]))
+        except OrebitError as error:
+            print(json.dumps([type(error).__name__, str(error)]))
+        print(time.monotonic() - started, file=sys.stderr)
+    os.kill(stem._process, 9)
+    print(json.dumps(["seconds", stem.measured(Measurement(**wanted), 120)]))
+"""
+
+
+def test_a_stem_measures_refuses_and_ends_as_another_interpreter_does(tmp_path: Path) -> None:
+    good = asdict(measurement(tmp_path))
+    bad = asdict(measurement(tmp_path / "one", str(tmp_path / "other")))
+    wanted = json.dumps([(120, good), (0.001, good), (120, bad), (120, good)])
+    done = subprocess.run([sys.executable, "-c", STEM, wanted], capture_output=True, text=True, check=True)
+    first, late, refused, again, without = map(json.loads, done.stdout.splitlines())
+    assert first[0] == again[0] == without[0] == "seconds" and 0 < first[1] < 5
+    assert late[0] == "ProgramError" and "measure_seconds" in late[1]
+    assert refused[0] == "ExecutionError" and "not in the store" in refused[1]
+
+
+def test_a_stem_ends_with_its_node() -> None:
+    script = "import os\nfrom orebit.daemon.stem import Stem\nstem = Stem()\nos.kill(os.getpid(), 9)"
+    # The stem has the pipe that is read to its end here.
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -9
 
 
 def test_only_what_is_small_and_not_compiled_is_measured_here() -> None:
