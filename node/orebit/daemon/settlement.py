@@ -34,9 +34,11 @@ class Settlement:
         self._next_look = time.monotonic() + max(self._config.poll_seconds, self._config.exit_grace_seconds / 4)
         expire: list[LeaseId] = []
         resolve: list[LeaseId] = []
-        for stranger in self._journal.strangers():
+        strangers = self._journal.strangers()
+        infos = await self._view.leases(stranger.lease for stranger in strangers)
+        for stranger in strangers:
             hint = self._journal.batch(stranger.batch)
-            info = await self._view.lease(stranger.lease)
+            info = infos[stranger.lease]
             if info.state == 0:
                 self._journal.forget_stranger(stranger.lease)
                 continue
