@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import aiohttp
 import typer
@@ -23,10 +23,10 @@ from orebit.chain.history import replay
 from orebit.chain.ledger import Ledger, NodeBook, Outcome, TaskBook
 from orebit.chain.rpc import parse_urls
 from orebit.chain.token import format_amount
-from orebit.cli.audit_view import audit_document, print_audit
 from orebit.cli.wide_table import print_table
-from orebit.strategy.audit import Audit
-from orebit.strategy.audit import audit as run_audit
+
+if TYPE_CHECKING:
+    from orebit.strategy.audit import Audit
 
 Rpc = Annotated[str, typer.Option("--rpc", envvar="OREBIT_RPC", help="RPC URLs, separated by commas.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -68,6 +68,8 @@ def audit(
 
     Exits with 2 when something contradicts the chain, with 3 when a blob is missing and so a root unverified.
     """
+    from orebit.cli.audit_view import audit_document, print_audit
+
     chance = random.Random(seed) if seed is not None else None
     found = asyncio.run(_audit(task, rpc, reexecute, source or (), store, not heads_only, chance))
     if as_json:
@@ -94,6 +96,7 @@ async def _audit(
     # Imported here: reading lists of tasks needs no tensors.
     from orebit.store.client import BlobClient
     from orebit.store.local import LocalStore
+    from orebit.strategy.audit import audit as run_audit
 
     folder = nullcontext(str(store)) if store else tempfile.TemporaryDirectory(prefix="orebit-audit-")
     with folder as path:
