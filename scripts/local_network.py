@@ -226,11 +226,13 @@ def create_account(member: Member) -> None:
 def start(network: LocalNetwork, people: Sequence[str], nodes: Sequence[str], purse: int) -> None:
     """Chain, contracts, and everybody's account with a purse (wei of TokenAI); the nodes' settings beside them."""
     network.start_chain()
-    for name in (*people, *nodes):
-        create_account(network.add_member(name))
-    for name in nodes:
-        init_node(network, network.members[name])
-    network.deploy()
+    with ThreadPoolExecutor(1) as pool:
+        deployed = pool.submit(network.deploy)
+        for name in (*people, *nodes):
+            create_account(network.add_member(name))
+        for name in nodes:
+            init_node(network, network.members[name])
+        deployed.result()
     network.fund(list(network.members.values()), purse)
 
 
