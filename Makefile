@@ -38,7 +38,7 @@ node_modules/.installed: package.json package-lock.json
 build/.compiled: .venv/.installed node_modules/.installed $(shell find contracts -name '*.sol') brownie-config.yaml
 	@echo "Compiling the contracts (one to three minutes) ..."
 	@mkdir -p build && $(BIN)/python scripts/setup_compiler.py > /dev/null && $(BIN)/python scripts/setup_networks.py > /dev/null
-	@$(BIN)/brownie compile > build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
+	@$(BIN)/python scripts/compile_contracts.py > build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
 	@touch $@
 
 demo: setup
