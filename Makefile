@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PACKAGES := -c constraints.txt --no-binary eth-brownie -e '.[contracts,demo,dev]'
 
-.PHONY: setup demo demo-fraud network test bench docs lint typecheck test-node test-contracts test-system snapshots slither clean
+.PHONY: setup demo demo-fraud network test bench docs lint typecheck test-node test-contracts test-system snapshots slither forge halmos clean
 
 setup:
 	@$(MAKE) --quiet --no-print-directory -j2 build/.compiled .venv/.bytecode
@@ -90,6 +90,14 @@ snapshots: setup
 
 slither: setup
 	@$(BIN)/python scripts/run_slither.py
+
+# A second fuzzer; FORGE has its options. The first time compiles for some minutes.
+forge: setup
+	@$(BIN)/python scripts/run_forge.py $(FORGE)
+
+# Symbolic checks; HALMOS has its options.
+halmos: setup
+	@$(BIN)/python scripts/run_halmos.py $(HALMOS)
 
 clean:
 	rm -rf build .solcx .mypy_cache .ruff_cache .pytest_cache
