@@ -274,6 +274,7 @@ contract MarketHandler is MarketBooks {
         requireThat("an exit skips what is not ready", passed);
         _requireNobodyLost(before, first, end);
         for (uint256 i; i < some.length; ++i) {
+            if (states[i] == LeaseState.Free) continue;
             if (market.leaseOf(some[i]).state == LeaseState.Free) ++left[exit][states[i]];
         }
     }

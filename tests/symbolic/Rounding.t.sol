@@ -11,28 +11,30 @@ contract RoundingCheck {
     uint256 private constant NAN = 0x7fc00000;
     uint256 private constant HIDDEN = 0x00800000;
 
-    /// @dev Every 64-bit integer: no float is nearer, and of two as near the even one is taken.
-    function check_fromInt64IsNearest(int64 value) external pure {
+    /// @dev Every 64-bit integer: its first 24 digits, rounded to even, and its length.
+    function check_fromInt64(int64 value) external pure {
         uint256 result = Binary32.fromInt64(value);
-        assert(result >> 31 == (value < 0 ? 1 : 0));
         uint256 magnitude = uint256(value < 0 ? -int256(value) : int256(value));
-        assert(magnitude != 0 || result == 0);
-        if (magnitude != 0) _assertNearestAt(result & (SIGN - 1), magnitude, 149);
+        uint256 length = _length(magnitude);
+        if (length == 0) return _assertEqual(result, 0);
+        assert(result >> 31 == (value < 0 ? 1 : 0));
+        uint256 kept = length > 24 ? _halfEven(magnitude, length - 24) : magnitude << (24 - length);
+        // All ones carry into the exponent: so it is added.
+        _assertEqual(result & (SIGN - 1), ((126 + length) << 23) + kept - HIDDEN);
     }
 
     /// @dev Every float: the nearest integral one.
     function check_roundHalfEven(uint32 bits) external pure {
         uint256 a = bits;
         uint256 result = Binary32.roundHalfEven(a);
-        if (a & (SIGN - 1) > INFINITY) {
-            assert(result == NAN);
-        } else if (_scale(a) >= 149) {
-            assert(result == a);
-        } else {
-            assert(result >> 31 == a >> 31);
-            uint256 whole = _halfEven(_significand(a), 149 - _scale(a));
-            assert(_significand(result) << _scale(result) == whole << 149);
-        }
+        if (a & (SIGN - 1) > INFINITY) return _assertEqual(result, NAN);
+        uint256 scale = _split(_scale(a));
+        if (scale >= 149) return _assertEqual(result, a);
+        assert(result >> 31 == a >> 31);
+        uint256 whole = _halfEven(_significand(a), 149 - scale);
+        uint256 length = _length(whole);
+        uint256 expected = length == 0 ? 0 : ((126 + length) << 23) + (whole << (24 - length)) - HIDDEN;
+        _assertEqual(result & (SIGN - 1), expected);
     }
 
     /// @dev Every float: the nearest 64-bit integer, or the last.
@@ -40,15 +42,12 @@ contract RoundingCheck {
         uint256 a = bits;
         int256 result = Binary32.toInt64(a);
         bool negative = a >> 31 == 1;
-        if (a & (SIGN - 1) > INFINITY) {
-            assert(result == 0);
-        } else if (a & (SIGN - 1) >= 190 << 23) {
-            assert(result == (negative ? type(int64).min : type(int64).max));
-        } else {
-            uint256 scale = _scale(a);
-            uint256 whole = scale >= 149 ? _significand(a) << (scale - 149) : _halfEven(_significand(a), 149 - scale);
-            assert(result == (negative ? -int256(whole) : int256(whole)));
-        }
+        if (a & (SIGN - 1) > INFINITY) return assert(result == 0);
+        uint256 scale = _split(_scale(a));
+        // 2^63 and more.
+        if (scale >= 189) return assert(result == (negative ? type(int64).min : type(int64).max));
+        uint256 whole = scale >= 149 ? _significand(a) << (scale - 149) : _halfEven(_significand(a), 149 - scale);
+        assert(result == (negative ? -int256(whole) : int256(whole)));
     }
 
     /// @dev Sums of one sign, exponents of which lie less than 64 apart.
@@ -88,18 +87,20 @@ contract RoundingCheck {
         assert(Binary32.add(bits, others) == Binary32.add(others, bits));
     }
 
-    /// @dev Products of normal floats: of the exact one, the nearest float.
-    function check_productIsNearest(uint32 bits, uint32 others) external pure {
+    /// @dev Products of normal floats that are normal: the first 24 digits of the exact one, rounded to even.
+    function check_product(uint32 bits, uint32 others) external pure {
         (uint256 a, uint256 b) = (uint256(bits) & (SIGN - 1), uint256(others) & (SIGN - 1));
         if (a < HIDDEN || b < HIDDEN || a >= INFINITY || b >= INFINITY) return;
-        uint256 x = a >> 23;
-        uint256 y = b >> 23;
         uint256 exact = ((a & (HIDDEN - 1)) | HIDDEN) * ((b & (HIDDEN - 1)) | HIDDEN);
+        uint256 fields = (a >> 23) + (b >> 23);
         uint256 result = Binary32.mul(a, b);
-        // Times 2^(x + y - 300), where the least place is 2^-149.
-        if (x + y < 151) return _assertNearestBelow(result, exact, 151 - x - y);
-        if (result == INFINITY) return _assertOverflows(exact, x + y - 151);
-        _assertNearestAt(result, exact, x + y - 151);
+        if (exact >> 47 == 1) {
+            if (fields < 127 || fields > 379) return;
+            _assertEqual(result, ((fields - 126) << 23) + _halfEven(exact, 24) - HIDDEN);
+        } else {
+            if (fields < 128 || fields > 380) return;
+            _assertEqual(result, ((fields - 127) << 23) + _halfEven(exact, 23) - HIDDEN);
+        }
     }
 
     function _assertOverflows(uint256 exact, uint256 scale) private pure {
@@ -121,10 +122,24 @@ contract RoundingCheck {
 
     /// @dev `m / 2^places`, in the words of the standard: to the nearest, ties to even.
     function _halfEven(uint256 m, uint256 places) private pure returns (uint256 kept) {
-        kept = places > 255 ? 0 : m >> places;
-        uint256 rest = m - (places > 255 ? 0 : kept << places);
-        uint256 half = places > 255 ? type(uint256).max : (1 << places) >> 1;
-        if (rest > half || (rest == half && half != 0 && kept & 1 == 1)) ++kept;
+        kept = m >> places;
+        uint256 rest = m - (kept << places);
+        uint256 half = (1 << places) >> 1;
+        if (rest > half || (rest == half && kept & 1 == 1)) ++kept;
+    }
+
+    /// @dev Digits of a number; known on each path.
+    function _length(uint256 number) private pure returns (uint256 length) {
+        while (number >> length != 0) ++length;
+    }
+
+    /// @dev The same number; known on each path.
+    function _split(uint256 scale) private pure returns (uint256 known) {
+        while (known != scale) ++known;
+    }
+
+    function _assertEqual(uint256 given, uint256 expected) private pure {
+        assert(given == expected);
     }
 
     /// @dev Of `exact * 2^(low - 149)`.
@@ -137,13 +152,6 @@ contract RoundingCheck {
             return;
         }
         _assertNear(result, _significand(result) << (scale - low), exact, scale - low);
-    }
-
-    /// @dev Of `exact * 2^(-places - 149)`.
-    function _assertNearestBelow(uint256 result, uint256 exact, uint256 places) private pure {
-        assert(result < INFINITY);
-        uint256 place = _scale(result) + places;
-        _assertNear(result, _significand(result) << place, exact, place);
     }
 
     /// @dev @param place log2 of the result's last place.
