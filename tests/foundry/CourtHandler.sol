@@ -37,6 +37,7 @@ contract CourtHandler is MarketHandler {
     address private _evaluator;
     address private _validity;
     bytes32[] public games;
+    mapping(bytes32 game => bool) private _known;
     /// @dev The state of each game as it was announced last, encoded.
     mapping(bytes32 game => bytes) private _states;
     Demand[] private _demands;
@@ -102,7 +103,13 @@ contract CourtHandler is MarketHandler {
             ? abi.encodeCall(IDisputeCourt.open, (opening, given))
             : abi.encodeCall(IDisputeCourt.openAt, (opening, given, _interval(id, info, position)));
         (bool opened, bytes memory result) = _attemptCourt(challenger, value, data, seed);
-        if (opened) games.push(abi.decode(result, (bytes32)));
+        // Once it is dismissed, a game can be opened again under its name.
+        if (opened) _know(abi.decode(result, (bytes32)));
+    }
+
+    function _know(bytes32 game) private {
+        if (!_known[game]) games.push(game);
+        _known[game] = true;
     }
 
     /// @dev The next move of whoever's turn it is; of a defender sometimes that the program cannot be defended.
@@ -129,7 +136,7 @@ contract CourtHandler is MarketHandler {
     }
 
     function claim(uint256 gameSeed, uint256 hintSeed) external {
-        (bytes32 id, Game memory game) = _someGame(gameSeed);
+        (bytes32 id, Game memory game) = _someConvicted(gameSeed);
         if (id == 0) return;
         bytes32[] memory path = new bytes32[](1);
         path[0] = CourtWorld.checkpoints(_shardOf(game.lease, game.position), 0)[0];
@@ -141,6 +148,10 @@ contract CourtHandler is MarketHandler {
     function settle(uint256 leaseSeed, uint256 seed) external {
         (LeaseId id,) = _someLease(leaseSeed);
         seed = _mixed(seed);
+        if (games.length != 0 && seed % 4 != 0) {
+            (, Game memory game) = _someConvicted(leaseSeed);
+            id = game.lease;
+        }
         Conviction memory conviction = _court().convictionOf(id);
         if (conviction.time == 0) return;
         if (seed % 2 == 0) _passClock(conviction.time + conviction.moveTime, conviction.blockNumber);
@@ -148,7 +159,7 @@ contract CourtHandler is MarketHandler {
     }
 
     function returnBond(uint256 gameSeed) external {
-        (bytes32 id, Game memory game) = _someGame(gameSeed);
+        (bytes32 id, Game memory game) = _someConvicted(gameSeed);
         if (id != 0) _attemptCourt(STRANGER, 0, abi.encodeCall(IDisputeCourt.returnBond, (id, game)), gameSeed);
     }
 
@@ -496,6 +507,14 @@ contract CourtHandler is MarketHandler {
         if (games.length == 0) return (id, game);
         id = games[seed % games.length];
         game = abi.decode(_states[id], (Game));
+    }
+
+    /// @dev The first game from a place on whose lease was convicted; else any.
+    function _someConvicted(uint256 seed) private view returns (bytes32 id, Game memory game) {
+        for (uint256 i; i < games.length; ++i) {
+            (id, game) = _someGame(seed % games.length + i);
+            if (_court().convictionOf(game.lease).time != 0) return (id, game);
+        }
     }
 
     /// @dev The first lease from a place on that is revealed or contested; else any.
