@@ -18,6 +18,7 @@ import {
     Precommitment,
     Side
 } from "../../contracts/interfaces/IDisputeCourt.sol";
+import {States} from "../../contracts/dispute/States.sol";
 import {LeaseInfo, LeaseState} from "../../contracts/interfaces/ITaskMarket.sol";
 import {LeaseId} from "../../contracts/types/LeaseId.sol";
 import {between, requireEqual, requireThat} from "./Assertions.sol";
@@ -38,7 +39,7 @@ contract CourtHandler is MarketHandler {
     address private _validity;
     bytes32[] public games;
     mapping(bytes32 game => bool) private _known;
-    /// @dev The state of each game as it was announced last, encoded.
+    /// @dev The state of each game as it was announced last.
     mapping(bytes32 game => bytes) private _states;
     Demand[] private _demands;
     /// @dev ETH that the court was given without a call.
@@ -122,7 +123,7 @@ contract CourtHandler is MarketHandler {
         if (id == 0 || market.leaseOf(game.lease).state == LeaseState.Free) return;
         bytes memory data;
         if (game.turn == Side.Challenger) data = _challengersMove(id, game);
-        else data = seed % 8 == 0 ? _invalid(id, game) : _defendersMove(id, game);
+        else data = seed % 8 == 0 ? _invalid(id) : _defendersMove(id, game);
         address who = game.turn == Side.Challenger ? game.challenger : _operatorOf(game.lease.node());
         if (data.length != 0) _attemptCourt(who, 0, data, seed);
     }
@@ -132,7 +133,7 @@ contract CourtHandler is MarketHandler {
         (bytes32 id, Game memory game) = _someGame(gameSeed);
         if (id == 0) return;
         if (seed % 2 == 0) _passClock(_court().gameOf(id).deadline, _court().gameOf(id).blockNumber);
-        _attemptCourt(STRANGER, 0, abi.encodeCall(IDisputeCourt.timeout, (id, game)), seed);
+        _attemptCourt(STRANGER, 0, abi.encodeCall(IDisputeCourt.timeout, (id, _states[id])), seed);
     }
 
     function claim(uint256 gameSeed, uint256 hintSeed) external {
@@ -142,7 +143,7 @@ contract CourtHandler is MarketHandler {
         path[0] = CourtWorld.checkpoints(_shardOf(game.lease, game.position), 0)[0];
         (bytes32 hint,) = _someGame(hintSeed);
         if (hintSeed % 3 != 0) hint = 0;
-        _attemptCourt(game.challenger, 0, abi.encodeCall(IDisputeCourt.claim, (id, game, path, hint)), hintSeed);
+        _attemptCourt(game.challenger, 0, abi.encodeCall(IDisputeCourt.claim, (id, _states[id], path, hint)), hintSeed);
     }
 
     function settle(uint256 leaseSeed, uint256 seed) external {
@@ -159,8 +160,8 @@ contract CourtHandler is MarketHandler {
     }
 
     function returnBond(uint256 gameSeed) external {
-        (bytes32 id, Game memory game) = _someConvicted(gameSeed);
-        if (id != 0) _attemptCourt(STRANGER, 0, abi.encodeCall(IDisputeCourt.returnBond, (id, game)), gameSeed);
+        (bytes32 id,) = _someConvicted(gameSeed);
+        if (id != 0) _attemptCourt(STRANGER, 0, abi.encodeCall(IDisputeCourt.returnBond, (id, _states[id])), gameSeed);
     }
 
     /* DEMANDS */
@@ -226,7 +227,11 @@ contract CourtHandler is MarketHandler {
     }
 
     function withdrawCredit(uint256 index, uint256 seed) external {
-        (address who, address to) = (_receiver(index), _receiver(seed));
+        seed = _mixed(seed);
+        // Mostly one who has some, to itself.
+        for (uint256 i; i < RECEIVERS && _court().creditOf(_receiver(index)) == 0; ++i) index = index % RECEIVERS + 1;
+        address who = _receiver(index);
+        address to = seed % 4 == 0 ? _receiver(seed >> 8) : who;
         _attemptCourt(who, 0, abi.encodeCall(IDisputeCourt.withdrawCredit, (payable(to))), seed);
     }
 
@@ -245,7 +250,7 @@ contract CourtHandler is MarketHandler {
         for (uint256 i; i < games.length; ++i) {
             GameBook memory book = _court().gameOf(games[i]);
             owed += book.bond;
-            LeaseId lease_ = abi.decode(_states[games[i]], (Game)).lease;
+            LeaseId lease_ = this.unpacked(_states[games[i]]).lease;
             if (book.state != 0 && _court().convictionOf(lease_).time == 0) ++open_[lease_.node()];
         }
         for (uint256 i; i < _demands.length; ++i) owed += _court().demandOf(_demandId(_demands[i])).prepaid;
@@ -289,7 +294,7 @@ contract CourtHandler is MarketHandler {
         }
         for (uint256 i; i < games.length; ++i) {
             if (_court().gameOf(games[i]).bond == 0) continue;
-            _court().returnBond(games[i], abi.decode(_states[games[i]], (Game)));
+            _court().returnBond(games[i], _states[games[i]]);
         }
         for (uint32 node = 1; node <= NODES; ++node) {
             uint96 held = _court().nodeOf(node).deposit;
@@ -310,9 +315,9 @@ contract CourtHandler is MarketHandler {
         _rollTo(vm.getBlockNumber() + 1000);
         _warpTo(vm.getBlockTimestamp() + 1_000_000);
         for (uint256 i; i < games.length; ++i) {
-            Game memory game = abi.decode(_states[games[i]], (Game));
+            Game memory game = this.unpacked(_states[games[i]]);
             if (_court().gameOf(games[i]).state == 0 || _court().convictionOf(game.lease).time != 0) continue;
-            _court().timeout(games[i], game);
+            _court().timeout(games[i], _states[games[i]]);
         }
         for (uint256 i; i < _demands.length; ++i) {
             if (!_court().demandOf(_demandId(_demands[i])).answered) _court().timeoutDemand(_demands[i]);
@@ -327,13 +332,13 @@ contract CourtHandler is MarketHandler {
         (entries[0], entries[1]) = (keccak256("third state"), _own(game.lease, game.position)[1]);
         if (game.phase == Phase.Picked) {
             // Claimed checkpoint 1, which follows two more steps.
-            return abi.encodeCall(IDisputeCourt.descend, (id, game, pick, entries));
+            return abi.encodeCall(IDisputeCourt.descend, (id, _states[id], pick, entries));
         }
         if (game.phase != Phase.Checkpoints) return "";
         bytes32[] memory claimed = CourtWorld.checkpoints(_shardOf(game.lease, game.position), _version(game.lease));
         (pick.index, pick.entry, pick.path) = (1, claimed[1], _list(claimed[0]));
         (pick.before, pick.beforePath) = (claimed[0], _list(claimed[1]));
-        return abi.encodeCall(IDisputeCourt.descend, (id, game, pick, entries));
+        return abi.encodeCall(IDisputeCourt.descend, (id, _states[id], pick, entries));
     }
 
     function _defendersMove(bytes32 id, Game memory game) private view returns (bytes memory) {
@@ -341,7 +346,7 @@ contract CourtHandler is MarketHandler {
         if (game.phase == Phase.Result) {
             bytes32[] memory path = _resultPath(game.lease, market.leaseOf(game.lease), game.position);
             return abi.encodeCall(
-                IDisputeCourt.answer, (id, game, path, CourtWorld.checkpoints(shard, _version(game.lease)))
+                IDisputeCourt.answer, (id, _states[id], path, CourtWorld.checkpoints(shard, _version(game.lease)))
             );
         }
         if (game.phase != Phase.States) return "";
@@ -354,7 +359,7 @@ contract CourtHandler is MarketHandler {
             IDisputeCourt.trace,
             (
                 id,
-                game,
+                _states[id],
                 pick,
                 CourtWorld.HEADER,
                 CourtWorld.NODES,
@@ -364,10 +369,10 @@ contract CourtHandler is MarketHandler {
         );
     }
 
-    function _invalid(bytes32 id, Game memory game) private pure returns (bytes memory) {
+    function _invalid(bytes32 id) private view returns (bytes memory) {
         Evidence memory evidence;
         (evidence.clause, evidence.header, evidence.nodes) = (1, CourtWorld.HEADER, CourtWorld.NODES);
-        return abi.encodeCall(IDisputeCourt.invalid, (id, game, evidence));
+        return abi.encodeCall(IDisputeCourt.invalid, (id, _states[id], evidence));
     }
 
     function _precommit(LeaseId id, LeaseInfo memory info, uint16 position, address challenger)
@@ -481,8 +486,7 @@ contract CourtHandler is MarketHandler {
         Log[] memory logs = vm.getRecordedLogs();
         for (uint256 i; i < logs.length; ++i) {
             if (logs[i].topics[0] != IDisputeCourt.Moved.selector) continue;
-            (Game memory state,,) = abi.decode(logs[i].data, (Game, uint40, bytes));
-            _states[logs[i].topics[1]] = abi.encode(state);
+            (_states[logs[i].topics[1]],,) = abi.decode(logs[i].data, (bytes, uint40, bytes));
         }
     }
 
@@ -492,7 +496,7 @@ contract CourtHandler is MarketHandler {
             address receiver = i == 0 ? _challenger(2) : _operator(1);
             bytes memory data = abi.encodeCall(IDisputeCourt.withdrawCredit, (payable(receiver)));
             (bytes32 id, Game memory game) = _someGame(seed >> 16);
-            if (id != 0 && seed % 3 == 0) data = abi.encodeCall(IDisputeCourt.returnBond, (id, game));
+            if (id != 0 && seed % 3 == 0) data = abi.encodeCall(IDisputeCourt.returnBond, (id, _states[id]));
             if (id != 0 && seed % 3 == 1) data = abi.encodeCall(IDisputeCourt.settle, (game.lease, 2));
             ReentrantReceiver(payable(receiver)).prepare(judge, data);
         }
@@ -503,10 +507,15 @@ contract CourtHandler is MarketHandler {
         _warpTo(deadline + 1);
     }
 
+    /// @dev The fields of a state in bytes.
+    function unpacked(bytes calldata state) external pure returns (Game memory) {
+        return States.unpack(state)[0];
+    }
+
     function _someGame(uint256 seed) private view returns (bytes32 id, Game memory game) {
         if (games.length == 0) return (id, game);
         id = games[seed % games.length];
-        game = abi.decode(_states[id], (Game));
+        game = this.unpacked(_states[id]);
     }
 
     /// @dev The first game from a place on whose lease was convicted; else any.
