@@ -130,7 +130,7 @@ contract CourtHandler is MarketHandler {
 
     function timeout(uint256 gameSeed, uint256 seed) external {
         seed = _mixed(seed);
-        (bytes32 id, Game memory game) = _someGame(gameSeed);
+        (bytes32 id,) = _someGame(gameSeed);
         if (id == 0) return;
         if (seed % 2 == 0) _passClock(_court().gameOf(id).deadline, _court().gameOf(id).blockNumber);
         _attemptCourt(STRANGER, 0, abi.encodeCall(IDisputeCourt.timeout, (id, _states[id])), seed);
