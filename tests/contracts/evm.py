@@ -159,7 +159,15 @@ class Chain:
         try:
             yield
         finally:
-            assert self.rpc("evm_revert", snapshot)
+            self.revert(snapshot)
+
+    def revert(self, snapshot: str) -> None:
+        """Back to a snapshot. What is still in the pool then would be mined anew, and what was just mined is so for a
+        moment: that is waited for."""
+        until = time.monotonic() + 10
+        while any(int(count, 16) for count in self.rpc("txpool_status").values()):
+            assert time.monotonic() < until, "there is a transaction that no block takes"
+        assert self.rpc("evm_revert", snapshot)
 
     # Transactions
 

@@ -311,7 +311,7 @@ class MarketMachine(RuleBasedStateMachine):
             self.nobody_is_stuck()
         finally:
             self.stage.chain.observers.clear()
-            assert self.stage.chain.rpc("evm_revert", self.snapshot)
+            self.stage.chain.revert(self.snapshot)
 
     def nobody_is_stuck(self) -> None:
         """With the market paused for ever, requesters take their refunds, and strangers use the exits."""
