@@ -53,6 +53,7 @@ def world(tmp_path: Path) -> World:
 def auditor(world: World) -> Auditor:
     docket = Docket(world.journal)
     rest = [None] * 2
+    # None stands for what is not asked here.
     made = Auditor(AuditSettings(share=1), world.journal, docket, *rest, world.inputs, world.proofs, None, 7)  # type: ignore[arg-type]
     return made
 

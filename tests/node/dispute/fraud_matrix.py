@@ -191,16 +191,13 @@ class Patient(Player):
         return shown
 
 
-# A trace is the defender's, or the challenger's.
-_SHORT = [{"steps": 2, "interval": 2}, {"steps": 2, "interval": 1}]
+def _both(arena: Arena) -> list[Arena]:
+    """In one interval and in two: a trace is the defender's, or the challenger's."""
+    return [replace(arena, steps=2, interval=interval) for interval in (2, 1)]
 
 
-def _both(**parts: int | bool) -> list[Arena]:
-    return [Arena(**shape, **parts) for shape in _SHORT]  # type: ignore[arg-type]  # numbers and truths, by name
-
-
-_PLAIN = _both()
-_LONG_SUMS = _both(terms=2_000)
+_PLAIN = _both(Arena())
+_LONG_SUMS = _both(Arena(terms=2_000))
 ARENAS: dict[Level | None, list[Arena]] = {
     None: [*_PLAIN, *_LONG_SUMS],
     Level.CHECKPOINTS: [*_PLAIN, *_LONG_SUMS],
@@ -212,14 +209,14 @@ ARENAS: dict[Level | None, list[Arena]] = {
     ],
     Level.NODE_HALF: [*_PLAIN, *_LONG_SUMS],
     Level.STATE_HALF: [*_PLAIN, *_LONG_SUMS],
-    Level.NODES: [*_both(padding=150), *_both(padding=150, terms=2_000)],
-    Level.NEW_STATE: [*_both(states=33, inner=False), *_both(states=33, inner=False, terms=300)],
-    Level.TENSOR: [*_both(elements=600), *_both(elements=300, terms=300)],
-    Level.TENSOR_BELOW: [*_both(elements=129 * 256), *_both(elements=129 * 128, terms=300)],
+    Level.NODES: [*_both(Arena(padding=150)), *_both(Arena(padding=150, terms=2_000))],
+    Level.NEW_STATE: [*_both(Arena(states=33, inner=False)), *_both(Arena(states=33, inner=False, terms=300))],
+    Level.TENSOR: [*_both(Arena(elements=600)), *_both(Arena(elements=300, terms=300))],
+    Level.TENSOR_BELOW: [*_both(Arena(elements=129 * 256)), *_both(Arena(elements=129 * 128, terms=300))],
     Level.LEAF: [*_PLAIN, *_LONG_SUMS],
     Level.ELEMENT: [*_PLAIN, *_LONG_SUMS],
     Level.PARTIALS: _LONG_SUMS,
-    Level.PARTIALS_WITHIN: _both(terms=600_000),
+    Level.PARTIALS_WITHIN: _both(Arena(terms=600_000)),
     Level.READS: [*_PLAIN, *_LONG_SUMS],
 }
 DEEP = [Arena(16_500, 1), Arena(16_500, 1, terms=300)]

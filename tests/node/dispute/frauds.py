@@ -22,6 +22,11 @@ class Manner(Enum):
     CALL_INVALID = "calls the program invalid"
 
 
+@functools.cache
+def _told(lie: Callable[[Arena], Lie | None], arena: Arena) -> Lie | None:
+    return lie(arena)
+
+
 @dataclass(frozen=True)
 class Fraud:
     """One kind: what was run, or said, instead of the truth.
@@ -35,10 +40,9 @@ class Fraud:
     lie: Callable[[Arena], Lie | None]
     manner: Manner = Manner.CONTRADICT
 
-    @functools.cache  # noqa: B019  # there are a dozen, for as long as the tests run
     def told(self, arena: Arena) -> Lie | None:
         """The lie, whose run is computed once."""
-        return self.lie(arena)
+        return _told(self.lie, arena)
 
 
 def _last(arena: Arena) -> int:
